@@ -1,0 +1,1 @@
+"""Recipes: documented dataclasses read from TOML, changed by dotted overrides, written back resolved."""

@@ -1,0 +1,241 @@
+"""The recipe of a training run: one dataclass per TOML table, one documented field per key.
+
+A field whose default is None is *inherited* when the recipe leaves it out: from the checkpoint
+(`[model]`) or from `TrainingArguments` (`[training]`). What was inherited is printed when a run starts
+and written to the `resolved.toml` that every run saves.
+
+The attribute docstrings below are the reference: `docs/reference/recipes.md` is generated from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+View = Literal["text", "image", "both"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`[model]`: which checkpoint to start from and how to load it."""
+
+    name: str
+    """Folder of a checkpoint, or a name on the Hugging Face Hub. Required."""
+
+    revision: str | None = None
+    """Branch, tag or commit on the Hub."""
+
+    dtype: str | None = None
+    """Precision the weights are loaded in: "float32", "bfloat16" or "float16"."""
+
+    device: str | None = None
+    """Where the model runs, for example "cpu" or "cuda:0"; inherited: the fastest device there is."""
+
+    attn_implementation: str | None = None
+    """Attention kernel: "eager", "sdpa" or "flash_attention_2"."""
+
+    truncate_dim: int | None = None
+    """Dimension the saved model cuts its embeddings to by default; training always uses all dimensions."""
+
+    min_pixels: int | None = None
+    """Images with fewer pixels are enlarged to this many; takes effect through the processor and is saved."""
+
+    max_pixels: int | None = None
+    """Images with more pixels are reduced to this many; takes effect through the processor and is saved."""
+
+    trust_remote_code: bool = False
+    """Allow Python code that comes with the checkpoint to run. Leave it off for models you do not know."""
+
+    prompts: dict[str, str] | None = None
+    """Prompt by name; "query" and "document" are used for their roles, in training and in search alike."""
+
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further keyword arguments for the model class of transformers."""
+
+    processor_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further keyword arguments for the processor of transformers."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """`[data]`: what to train on."""
+
+    dataset: str
+    """Folder written by `sightline ingest`. Required."""
+
+    fields: View = "both"
+    """What a page shows the model in training: its "text" layer, its "image", or "both"."""
+
+    split: str = "train"
+    """Split whose questions are trained on."""
+
+    max_rows: int | None = None
+    """Train on at most this many questions (for trying a recipe out)."""
+
+
+@dataclass(frozen=True)
+class MatryoshkaConfig:
+    """`[loss.matryoshka]`: train prefixes of the embedding too, so that it can be cut short later."""
+
+    dims: list[int]
+    """Dimensions to train, for example [384, 256, 128, 64]. Required."""
+
+    weights: list[float] | None = None
+    """Weight of each dimension; inherited: all 1."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """`[loss]`: what is minimised."""
+
+    name: Literal["infonce"] = "infonce"
+    """"infonce": a question must score its own page above the other pages of the batch."""
+
+    temperature: float = 0.05
+    """Scores are divided by it; smaller is sharper (0.05 is `scale=20` in Sentence Transformers)."""
+
+    symmetric: bool = False
+    """Also ask of each page that it scores its own question above the others."""
+
+    similarity: Literal["cosine", "dot"] | None = None
+    """How two embeddings are compared; inherited from the model."""
+
+    matryoshka: MatryoshkaConfig | None = None
+    """Leave the table out to train the full dimension only."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """`[training]`: `TrainingArguments` under transformers' names.
+
+    The common ones are listed here; every other argument of `TrainingArguments` may stand in the table too.
+    """
+
+    num_train_epochs: float | None = None
+    """Passes over the training questions."""
+
+    max_steps: int | None = None
+    """Stop after this many steps, whatever the epochs say."""
+
+    per_device_train_batch_size: int | None = None
+    """Questions per step and device. Bigger batches give more in-batch negatives; memory is not the limit."""
+
+    token_budget: int | None = None
+    """Tokens per forward pass: lower it when memory runs out. The gradients stay the same."""
+
+    learning_rate: float | None = None
+    """Peak learning rate."""
+
+    lr_scheduler_type: str | None = None
+    """Shape of the learning rate over time, for example "linear" or "cosine"."""
+
+    warmup_ratio: float | None = None
+    """Share of all steps over which the learning rate rises from 0."""
+
+    weight_decay: float | None = None
+    """Decoupled weight decay of AdamW."""
+
+    bf16: bool | None = None
+    """Compute in bfloat16 with float32 weights."""
+
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in the backward pass to save memory."""
+
+    eval_strategy: str | None = None
+    """When to evaluate during training: "no", "steps" or "epoch"."""
+
+    eval_steps: float | None = None
+    """Steps between evaluations; below 1 it is a share of the whole run."""
+
+    save_strategy: str | None = None
+    """When to write checkpoints: "no", "steps", "epoch" or "best"."""
+
+    save_steps: float | None = None
+    """Steps between checkpoints; below 1 it is a share of the whole run."""
+
+    save_total_limit: int | None = None
+    """Keep at most this many checkpoints."""
+
+    load_best_model_at_end: bool | None = None
+    """End with the checkpoint that evaluated best instead of the last one."""
+
+    logging_steps: float | None = None
+    """Steps between log lines; below 1 it is a share of the whole run."""
+
+    dataloader_num_workers: int | None = None
+    """Processes that open and preprocess media while the model computes."""
+
+    on_bad_row: str | None = None
+    """What to do with rows whose media cannot be read: "raise" before the first step, or "skip"."""
+
+    seed: int | None = None
+    """Seed of the weights drawn, the order of the rows and dropout."""
+
+    report_to: str | list[str] | None = None
+    """Experiment trackers, for example "trackio"; "none" for none."""
+
+    others: dict[str, Any] = field(default_factory=dict, metadata={"rest": True})
+    """Every further argument, under its own name."""
+
+    def given(self) -> dict[str, Any]:
+        """The arguments the recipe sets, by name."""
+        named = {name: value for name, value in vars(self).items() if name != "others" and value is not None}
+        return {**named, **self.others}
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """`[evaluation]`: the held-out questions, asked before, during and after training."""
+
+    split: str = "test"
+    """Split whose questions are asked. Its documents are the collection that is searched."""
+
+    fields: list[View] = field(default_factory=list)
+    """What a page shows the model: one row of the table each. Empty: what `[data] fields` says."""
+
+    dims: list[int] = field(default_factory=list)
+    """Embedding dimensions to report. Empty: those of `[loss.matryoshka]`, else the full one."""
+
+    bm25: bool = True
+    """Also measure BM25 over the text layer, the baseline that needs no model."""
+
+    untuned: bool = True
+    """Also measure the model as it was before training."""
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """`[output]`: where everything the run writes goes."""
+
+    dir: str
+    """Folder for `resolved.toml`, checkpoints, results and the model (in `final`). Required."""
+
+    overwrite: bool = False
+    """Train again into a folder that already holds a finished run."""
+
+    report: bool = True
+    """Write `report.html`: the table, the dimension curve and the worst questions beside their pages."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe. `source` is the file it came from, for messages."""
+
+    model: ModelConfig
+    data: DataConfig
+    output: OutputConfig
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    source: str = field(default="the recipe", metadata={"hidden": True})
+
+    @property
+    def evaluated_fields(self) -> list[View]:
+        """The views of a page to evaluate, with the training view as the default."""
+        return list(self.evaluation.fields) or [self.data.fields]
+
+    @property
+    def evaluated_dims(self) -> list[int] | None:
+        """The dimensions to evaluate, widest first; None for the full dimension only."""
+        dims = self.evaluation.dims or (self.loss.matryoshka.dims if self.loss.matryoshka else [])
+        return sorted(dims, reverse=True) or None
