@@ -1,0 +1,1 @@
+"""The parts of a checkpoint: backbone, pooling, dense, normalize, router."""

@@ -1,0 +1,152 @@
+"""Loading the transformers model of a checkpoint, with its processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    ImageProcessingMixin,
+    PretrainedConfig,
+    ProcessorMixin,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from sightline.checkpoint.processors import load_processor
+from sightline.errors import CheckpointError
+from sightline.inputs.chat import infer_format
+from sightline.inputs.pixels import find_normalization
+from sightline.inputs.processor import ItemProcessor, part_of
+from sightline.modules.backbone import Backbone
+from sightline.modules.calls import CallTable, chat_template, infer_calls
+
+if TYPE_CHECKING:
+    from sightline.checkpoint.read import LoadOptions
+
+# Facts of a backbone file that are passed on to from_pretrained, by their old and new names.
+_KWARG_NAMES = {
+    "model_kwargs": ("model_args", "model_kwargs"),
+    "processor_kwargs": ("tokenizer_args", "processor_kwargs"),
+    "config_kwargs": ("config_args", "config_kwargs"),
+}
+
+
+def load_backbone(
+    folder: Path,
+    options: LoadOptions,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    table: CallTable | None = None,
+) -> tuple[Backbone, str | None]:
+    """The backbone in ``folder`` and, for a bare checkpoint, the pooling it needs.
+
+    Args:
+        folder: holds config.json, weights and the processor's files.
+        options: the caller's arguments; they win over the checkpoint's.
+        facts: content of ``sentence_bert_config.json``.
+        table: how the model is called; None to find out.
+
+    Returns:
+        The backbone, and ``"lasttoken"``, ``"mean"`` or None (the model pools by itself).
+
+    Raises:
+        CheckpointError: not a checkpoint transformers can load.
+    """
+    facts = dict(facts or {})
+    kwargs = {name: _merged(facts, name, getattr(options, name)) for name in _KWARG_NAMES}
+    shared = {"trust_remote_code": options.trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(folder, **kwargs["config_kwargs"], **shared)
+        _without_cache(config)
+        model = AutoModel.from_pretrained(folder, config=config, **kwargs["model_kwargs"], **shared)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
+    arguments = kwargs["processor_kwargs"]
+    if "max_seq_length" in facts and facts["max_seq_length"]:
+        arguments.setdefault("model_max_length", facts["max_seq_length"])
+    processor = load_processor(folder, config.model_type, **arguments, **shared)
+    table = table or infer_calls(model, processor)
+    items = ItemProcessor(
+        processor=processor,
+        calls=table.groups(),
+        message_format=facts.get("modality_config", {}).get("message", {}).get("format")
+        or infer_format(chat_template(processor)),
+        processing_kwargs=facts.get("processing_kwargs", {}),
+        normalization=_normalization(processor),
+        patch_size=_patch_size(config),
+    )
+    _limit_tokens(items, config, explicit="model_max_length" in arguments)
+    if facts.get("do_lower_case"):
+        _lower_case(items)
+    backbone = Backbone(model, items, table, task=facts.get("transformer_task", "feature-extraction"))
+    return backbone, default_pooling(config) if table.writes == "token_embeddings" else None
+
+
+def default_pooling(config: PretrainedConfig) -> str:
+    """``lasttoken`` for causal and vision-language decoders, whose last position alone has seen everything;
+    ``mean`` for encoders."""
+    if config.is_encoder_decoder or getattr(config, "is_causal", None) is False:
+        return "mean"
+    kind = config.model_type
+    architecture = (config.architectures or [""])[0]
+    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if causal or architecture.endswith("ForCausalLM") or kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return "lasttoken"
+    return "mean"
+
+
+def _merged(facts: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for spelling in _KWARG_NAMES[name]:
+        merged |= dict(facts.get(spelling) or {})
+    # A checkpoint may not switch on running its own code.
+    merged.pop("trust_remote_code", None)
+    return merged | dict(given)
+
+
+def _without_cache(config: PretrainedConfig) -> None:
+    """Key-value caches are for generation; here they would cost memory at every step."""
+    if "use_cache" in config.to_dict():
+        config.use_cache = False
+    for name in config.sub_configs:
+        nested = getattr(config, name, None)
+        if isinstance(nested, PretrainedConfig):
+            _without_cache(nested)
+
+
+def _normalization(processor: Any) -> Any:
+    image_processor = processor if isinstance(processor, ImageProcessingMixin) else None
+    if isinstance(processor, ProcessorMixin):
+        image_processor = part_of(processor, "image_processor")
+    return None if image_processor is None else find_normalization(image_processor)
+
+
+def _patch_size(config: PretrainedConfig) -> int:
+    facts = config.to_dict()
+    for source in (facts, facts.get("vision_config") or {}):
+        if isinstance(source.get("patch_size"), int):
+            return int(source["patch_size"])
+    return 16
+
+
+def _limit_tokens(items: ItemProcessor, config: PretrainedConfig, *, explicit: bool) -> None:
+    """Cut at what the position table holds, where the tokenizer's own limit says more or nothing."""
+    positions = config.to_dict().get("max_position_embeddings")
+    if items.tokenizer is not None and not explicit and isinstance(positions, int) and positions > 0:
+        items.tokenizer.model_max_length = min(items.tokenizer.model_max_length, positions)
+
+
+def _lower_case(items: ItemProcessor) -> None:
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    assert items.tokenizer is not None
+    backend = items.tokenizer.backend_tokenizer
+    before = [backend.normalizer] if backend.normalizer is not None else []
+    backend.normalizer = Sequence([Lowercase(), *before])

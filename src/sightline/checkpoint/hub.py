@@ -1,0 +1,67 @@
+"""From a name on the Hub, or a folder, to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sightline.checkpoint.layout import finish_replacement
+from sightline.errors import CheckpointError
+
+# Weights in formats we do not read, and what training left behind.
+_LEFT_OUT = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.gguf", "checkpoint-*/*",
+             "runs/*", "optimizer.pt", "coreml/*"]  # fmt: skip
+
+
+def resolve(
+    name_or_path: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """The folder of a checkpoint: the path given, or the Hub's snapshot (downloaded where needed).
+
+    Raises:
+        CheckpointError: neither a folder nor a repository that can be read.
+    """
+    path = Path(name_or_path).expanduser()
+    finish_replacement(path)
+    if path.is_dir():
+        return path
+    text = str(name_or_path)
+    if path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
+        raise CheckpointError(f"{text}: no such folder")
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    left_out = list(_LEFT_OUT)
+    try:
+        if not local_files_only:
+            left_out += _duplicate_weights(HfApi(token=token).list_repo_files(text, revision=revision))
+    except (OSError, HfHubHTTPError, HFValidationError):
+        # Offline: what the cache holds decides.
+        pass
+    try:
+        return Path(
+            snapshot_download(
+                text,
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                ignore_patterns=left_out,
+            )
+        )
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"{text}: no such folder, and not in the Hub's cache (the Hub cannot be reached or is switched off)"
+        ) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{text}: cannot be loaded from the Hub: {first}") from error
+
+
+def _duplicate_weights(files: list[str]) -> list[str]:
+    """Pickled weights that stand beside safetensors ones."""
+    return ["*.bin", "*.pt"] if any(name.endswith(".safetensors") for name in files) else []

@@ -1,0 +1,152 @@
+"""The JSON files of a checkpoint, as dataclasses and two functions that read and write them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sightline.errors import CheckpointError
+
+MODULES = "modules.json"
+MODEL = "config_sentence_transformers.json"
+SIGHTLINE = "sightline.json"
+ROUTER = "router_config.json"
+# Names ST 2 gave the backbone's own file, by architecture.
+BACKBONE_FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+
+
+@dataclass(frozen=True)
+class ModuleEntry:
+    """One line of ``modules.json``: where a part lies and which class wrote it (data, never imported)."""
+
+    idx: int
+    name: str
+    path: str
+    type: str
+
+    def folder(self, root: Path) -> Path:
+        """The part's folder.
+
+        Raises:
+            CheckpointError: the path leaves the checkpoint.
+        """
+        return inside(root, self.path)
+
+
+@dataclass
+class ModelFacts:
+    """``config_sentence_transformers.json``: what holds for the model as a whole."""
+
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity_fn_name: str | None = None
+    truncate_dim: int | None = None
+    model_type: str = "SentenceTransformer"
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ModelFacts:
+        return cls(
+            prompts={name: text for name, text in (data.get("prompts") or {}).items() if text is not None},
+            default_prompt_name=data.get("default_prompt_name"),
+            similarity_fn_name=data.get("similarity_fn_name"),
+            truncate_dim=data.get("truncate_dim"),
+            model_type=data.get("model_type", "SentenceTransformer"),
+            versions=data.get("__version__", {}),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "__version__": self.versions,
+            "default_prompt_name": self.default_prompt_name,
+            "model_type": self.model_type,
+            "prompts": self.prompts,
+            "similarity_fn_name": self.similarity_fn_name,
+        }
+        return data | ({"truncate_dim": self.truncate_dim} if self.truncate_dim is not None else {})
+
+
+def inside(root: Path, relative: str) -> Path:
+    """``root / relative``, refused when it would leave ``root``.
+
+    Raises:
+        CheckpointError: an absolute path or one with ``..``.
+    """
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in relative:
+        raise CheckpointError(f"{root}: the path {relative!r} leads out of the checkpoint")
+    return root / pure
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        CheckpointError: missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: not valid JSON ({error})") from error
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """A JSON object, or ``{}`` when the file does not exist.
+
+    Raises:
+        CheckpointError: not a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, found a {type(data).__name__}")
+    return data
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON aside and renames it, so that a killed process leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def read_modules(root: Path) -> list[ModuleEntry]:
+    """The entries of ``modules.json`` in order.
+
+    Raises:
+        CheckpointError: the file is not a list of entries with ``type`` and ``path``.
+    """
+    data = read_json(root / MODULES)
+    if not isinstance(data, list) or not all(isinstance(one, dict) and {"type", "path"} <= set(one) for one in data):
+        raise CheckpointError(f"{root / MODULES}: expected a list of modules with a type and a path each")
+    return [
+        ModuleEntry(int(one.get("idx", number)), str(one.get("name", number)), str(one["path"]), str(one["type"]))
+        for number, one in enumerate(data)
+    ]
+
+
+def finish_replacement(folder: Path) -> None:
+    """Completes a replacement of ``folder`` that was cut off between its two renames (see `write`)."""
+    old, new = replacement_paths(folder)
+    if not folder.exists() and old.is_dir() and new.is_dir():
+        os.replace(new, folder)
+
+
+def replacement_paths(folder: Path) -> tuple[Path, Path]:
+    """Where the old content of ``folder`` goes while it is replaced, and where the new one is written."""
+    return folder.with_name(f".{folder.name}.old"), folder.with_name(f".{folder.name}.writing")

@@ -1,0 +1,99 @@
+"""Loading a model's processor, also where torchvision is not installed.
+
+Processors of the Qwen-VL family ask for torchvision through their video processor. Without it the parts
+are loaded one by one, images through the PIL backend, and the video processor's settings are carried
+along untouched, so that a saved model still has them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+from transformers.utils import is_torchvision_available
+
+from sightline.checkpoint.layout import read_facts
+from sightline.errors import CheckpointError
+from sightline.inputs.video_settings import VIDEO_FILE, CarriedVideoSettings
+
+
+def load_processor(folder: Path, model_type: str, **kwargs: Any) -> Any:
+    """The processor in ``folder``: a ProcessorMixin, a tokenizer, an image processor or a feature extractor.
+
+    Args:
+        folder: where the processor's files lie.
+        model_type: the model's type, to find the processor's class where the files do not name it.
+        kwargs: passed to ``from_pretrained`` (min_pixels, max_pixels, model_max_length, backend, ...).
+
+    Raises:
+        CheckpointError: no processor can be loaded; says what is missing.
+    """
+    carried = (folder / VIDEO_FILE).is_file() or _names_video(folder)
+    try:
+        if carried and not is_torchvision_available():
+            return _without_torchvision(folder, model_type, kwargs)
+        return AutoProcessor.from_pretrained(folder, **kwargs)
+    except ImportError as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), str(error))
+        raise CheckpointError(f"{folder}: its processor cannot be loaded: {first.strip()}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{folder}: no processor can be loaded from it: {error}") from error
+
+
+def _names_video(folder: Path) -> bool:
+    return "video_processor" in read_facts(folder / "processor_config.json")
+
+
+def _without_torchvision(folder: Path, model_type: str, kwargs: dict[str, Any]) -> Any:
+    import transformers
+
+    name = (
+        read_facts(folder / "processor_config.json").get("processor_class")
+        or read_facts(folder / "preprocessor_config.json").get("processor_class")
+        or PROCESSOR_MAPPING_NAMES.get(model_type)
+    )
+    known = getattr(transformers, str(name), None) if name in PROCESSOR_MAPPING_NAMES.values() else None
+    if not isinstance(known, type) or not issubclass(known, ProcessorMixin):
+        raise CheckpointError(f"{folder}: needs torchvision for its processor {name}; pip install torchvision")
+    settings = read_facts(folder / VIDEO_FILE) or read_facts(folder / "processor_config.json").get("video_processor", {})
+    tokenizer = AutoTokenizer.from_pretrained(folder, **_for("tokenizer", kwargs))
+    image_processor = AutoImageProcessor.from_pretrained(folder, **({"backend": "pil"} | _for("image", kwargs)))
+    template = folder / "chat_template.jinja"
+    chat_template = (
+        template.read_text()
+        if template.is_file()
+        else read_facts(folder / "chat_template.json").get("chat_template") or tokenizer.chat_template
+    )
+    processor = known.__new__(known)
+    # transformers checks the type of every part while it builds the processor; the stand-in is let through.
+    vars(processor)["check_argument_for_proper_class"] = lambda name, part: _accept(processor, name, part)
+    known.__init__(
+        processor,
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        video_processor=CarriedVideoSettings(settings),
+        chat_template=kwargs.get("chat_template") or chat_template,
+    )
+    del vars(processor)["check_argument_for_proper_class"]
+    return processor
+
+
+def _accept(processor: ProcessorMixin, name: str, part: Any) -> type:
+    if isinstance(part, CarriedVideoSettings):
+        return CarriedVideoSettings
+    return ProcessorMixin.check_argument_for_proper_class(processor, name, part)
+
+
+_TOKENIZER_ARGUMENTS = frozenset({"model_max_length", "padding_side", "truncation_side", "use_fast"})
+
+
+def _for(part: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments meant for the tokenizer, or for the image processor."""
+    shared = {"trust_remote_code", "revision", "token", "cache_dir", "local_files_only"}
+    if part == "tokenizer":
+        return {key: value for key, value in kwargs.items() if key in _TOKENIZER_ARGUMENTS | shared}
+    return {key: value for key, value in kwargs.items() if key not in _TOKENIZER_ARGUMENTS | {"chat_template"}}

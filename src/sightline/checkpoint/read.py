@@ -1,0 +1,189 @@
+"""From a folder to the parts of a model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sightline.checkpoint import dialects, layout
+from sightline.checkpoint.backbones import load_backbone
+from sightline.errors import CheckpointError
+from sightline.modules.base import Module
+from sightline.modules.heads import ACTIVATIONS, Dense, Dropout, LayerNorm, Normalize, activation_named
+from sightline.modules.pooling import Pooling
+from sightline.modules.router import Router, RoutingTable
+
+log = logging.getLogger("sightline")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How the transformers parts are loaded; each is passed on to ``from_pretrained``."""
+
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    processor_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    config_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
+
+
+@dataclass
+class Checkpoint:
+    """What a folder holds: parts in order, facts on the whole model, and our own facts."""
+
+    parts: list[Module]
+    facts: layout.ModelFacts
+    own: dict[str, Any]
+
+
+def read_checkpoint(folder: Path, options: LoadOptions) -> Checkpoint:
+    """Reads a checkpoint of ours, of ST 2 to 6, or a bare transformers one.
+
+    Raises:
+        CheckpointError: a file is missing or malformed, or a class has no equivalent here.
+    """
+    own = layout.read_facts(folder / layout.SIGHTLINE)
+    facts = layout.ModelFacts.from_json(layout.read_facts(folder / layout.MODEL))
+    if (folder / layout.MODULES).is_file():
+        parts = [_read_part(entry, folder, options, own) for entry in layout.read_modules(folder)]
+        if not parts:
+            raise CheckpointError(f"{folder / layout.MODULES}: lists no module")
+        return Checkpoint(parts, facts, own)
+    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+        raise CheckpointError(f"{folder}: neither modules.json nor config.json, so there is no model in it")
+    return Checkpoint(_bare(folder, options), facts, own)
+
+
+def _bare(folder: Path, options: LoadOptions) -> list[Module]:
+    backbone, pooling = load_backbone(folder, options)
+    if pooling is None:
+        log.warning("%s has no pooling settings: using the model's own pooled features", folder.name)
+        return [backbone]
+    log.warning("%s has no pooling settings: using %s", folder.name, _spoken(pooling))
+    return [backbone, Pooling(backbone.output_dim, pooling)]
+
+
+def _spoken(pooling: str) -> str:
+    reasons = {
+        "lasttoken": "the last token, as it is a causal or vision-language model",
+        "mean": "the mean over tokens, as it is an encoder",
+    }
+    return reasons[pooling]
+
+
+def _read_part(entry: layout.ModuleEntry, root: Path, options: LoadOptions, own: Mapping[str, Any]) -> Module:
+    folder = entry.folder(root)
+    return _read_kind(dialects.kind_of(entry.type, str(root / layout.MODULES)), folder, options, own)
+
+
+def _read_kind(kind: str, folder: Path, options: LoadOptions, own: Mapping[str, Any]) -> Module:
+    if kind in ("backbone", "clip"):
+        return _read_backbone(folder, options, clip=kind == "clip")
+    if kind == "router":
+        return _read_router(folder, options, own)
+    where = str(folder / "config.json")
+    facts = layout.read_facts(folder / "config.json")
+    if kind == "pooling":
+        dim, modes, include_prompt = dialects.pooling_facts(facts, where)
+        return Pooling(dim, modes, include_prompt=include_prompt)
+    if kind == "dense":
+        return load_weights(_dense(facts, where), folder)
+    if kind == "layer_norm":
+        return load_weights(LayerNorm(int(_need(facts, "dimension", where))), folder)
+    if kind == "dropout":
+        return Dropout(float(facts.get("dropout", 0.2)))
+    return Normalize(
+        input_name=facts.get("module_input_name", "sentence_embedding"), output_name=facts.get("module_output_name")
+    )
+
+
+def _read_backbone(folder: Path, options: LoadOptions, *, clip: bool) -> Module:
+    facts: dict[str, Any] = {}
+    for name in layout.BACKBONE_FILES:
+        facts = layout.read_facts(folder / name)
+        if facts:
+            break
+    table = dialects.call_table(facts, str(folder)) or (dialects.CLIP if clip else dialects.TEXT_ONLY)
+    backbone, _ = load_backbone(folder, options, facts=facts, table=table)
+    return backbone
+
+
+def _dense(facts: Mapping[str, Any], where: str) -> Dense:
+    activation: nn.Module = nn.Tanh()
+    if "activation_function" in facts:
+        found = activation_named(str(facts["activation_function"]))
+        if found is None:
+            raise CheckpointError(
+                f"{where}: unknown activation {facts['activation_function']!r}; known: "
+                + ", ".join(sorted(name.rsplit(".", 1)[-1] for name in ACTIVATIONS))
+            )
+        activation = found
+    return Dense(
+        int(_need(facts, "in_features", where)),
+        int(_need(facts, "out_features", where)),
+        bias=bool(facts.get("bias", True)),
+        activation=activation,
+        input_name=facts.get("module_input_name", "sentence_embedding"),
+        output_name=facts.get("module_output_name"),
+        residual=bool(facts.get("use_residual", False)),
+    )
+
+
+def _read_router(folder: Path, options: LoadOptions, own: Mapping[str, Any]) -> Router:
+    # ST 2 to 4 called the file config.json (the module was named Asym).
+    name = layout.ROUTER if (folder / layout.ROUTER).is_file() else "config.json"
+    where = str(folder / name)
+    facts = layout.read_facts(folder / name)
+    types, structure = _need(facts, "types", where), _need(facts, "structure", where)
+    loaded = {
+        part_id: _read_kind(dialects.kind_of(str(path), where), layout.inside(folder, part_id), options, {})
+        for part_id, path in types.items()
+    }
+    parameters = facts.get("parameters", {})
+    routes = {route: [loaded[part_id] for part_id in ids] for route, ids in structure.items()}
+    default = parameters.get("default_route")
+    if default is None and parameters.get("allow_empty_key", True):
+        default = next(iter(routes))
+    table = RoutingTable(
+        routes=tuple(routes),
+        mappings={
+            dialects.parse_route_key(key, where): route
+            for key, route in (parameters.get("route_mappings") or {}).items()
+        },
+        default=default,
+        fusion=own.get("fusion"),
+    )
+    return Router(routes, table)
+
+
+def load_weights(part: Module, folder: Path) -> Module:
+    """Loads a part's weights from ``model.safetensors`` (or ST 2's ``pytorch_model.bin``) in its folder.
+
+    Raises:
+        CheckpointError: no weights, or weights of another shape.
+    """
+    from safetensors.torch import load_file
+
+    safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if safe.is_file():
+        state = load_file(safe)
+    elif pickled.is_file():
+        state = torch.load(pickled, map_location="cpu", weights_only=True)
+    else:
+        raise CheckpointError(f"{folder}: no model.safetensors, so the {part.kind} part has no weights")
+    try:
+        part.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: the weights do not fit the settings beside them: {error}") from error
+    return part
+
+
+def _need(facts: Mapping[str, Any], key: str, where: str) -> Any:
+    if key not in facts:
+        raise CheckpointError(f"{where}: no {key!r}")
+    return facts[key]

@@ -1,0 +1,171 @@
+"""From the parts of a model to a folder that Sightline and Sentence Transformers load."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sightline import __version__
+from sightline.checkpoint import dialects, layout
+from sightline.errors import CheckpointError
+from sightline.modules.backbone import Backbone
+from sightline.modules.base import Module
+from sightline.modules.heads import Dense, LayerNorm
+from sightline.modules.router import Router
+
+
+def write_checkpoint(
+    folder: Path,
+    parts: Sequence[Module],
+    facts: layout.ModelFacts,
+    *,
+    own: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> None:
+    """Writes a checkpoint beside ``folder`` and moves it there, so that a killed process leaves no half of one.
+
+    Args:
+        folder: where it goes; a checkpoint that lies there is replaced, anything else refused.
+        parts: in order, the backbone or router first.
+        facts: prompts, similarity, truncation.
+        own: facts of ours, for ``sightline.json``; ST ignores the file.
+        card: text of README.md.
+
+    Raises:
+        CheckpointError: ``folder`` holds something that is no checkpoint.
+    """
+    folder = Path(folder)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not _is_checkpoint(folder)):
+        raise CheckpointError(f"{folder}: exists and holds no model; choose another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    layout.finish_replacement(folder)
+    old, aside = layout.replacement_paths(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    _write_parts(aside, parts)
+    facts.versions = _versions()
+    layout.write_json(aside / layout.MODEL, facts.to_json())
+    fusion = next((dict(part.table.fusion) for part in parts if isinstance(part, Router) and part.table.fusion), None)
+    layout.write_json(
+        aside / layout.SIGHTLINE,
+        {"format": 1, "sightline": __version__} | ({"fusion": fusion} if fusion else {}) | dict(own or {}),
+    )
+    if card:
+        (aside / "README.md").write_text(card, encoding="utf-8")
+    _replace(aside, folder, old)
+
+
+def _replace(aside: Path, folder: Path, old: Path) -> None:
+    """Puts ``aside`` in the place of ``folder``; what lay in the folder besides the model (a trainer's state) stays."""
+    if folder.is_dir():
+        for item in folder.iterdir():
+            if not (aside / item.name).exists() and item.name not in _MODEL_FILES:
+                shutil.move(str(item), aside / item.name)
+        os.replace(folder, old)
+        os.replace(aside, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(aside, folder)
+
+
+_MODEL_FILES = frozenset({"model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_config.json"})
+_TRAINER_FILES = frozenset({"trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt"})
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    names = {item.name for item in folder.iterdir()}
+    return bool(names & ({layout.MODULES, layout.SIGHTLINE, "config.json"} | _TRAINER_FILES))
+
+
+def _write_parts(folder: Path, parts: Sequence[Module]) -> None:
+    entries = []
+    for idx, part in enumerate(parts):
+        # As ST does: the first part lies in the root.
+        in_root = idx == 0 and isinstance(part, (Backbone, Router))
+        path = "" if in_root else f"{idx}_{dialects.FOLDER_NAMES[part.kind]}"
+        write_part(part, folder / path if path else folder)
+        entries.append({"idx": idx, "name": str(idx), "path": path, "type": spelling(part)})
+    layout.write_json(folder / layout.MODULES, entries)
+
+
+def spelling(part: Module) -> str:
+    """The class path written for a part: the oldest that every reader of its content knows."""
+    if isinstance(part, Backbone) and not _as_of_st2(part):
+        return dialects.MULTIMODAL_BACKBONE
+    return dialects.SPELLINGS[part.kind]
+
+
+def write_part(part: Module, folder: Path) -> None:
+    """Writes one part's settings and weights into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(part, Backbone):
+        _write_backbone(part, folder)
+    elif isinstance(part, Router):
+        _write_router(part, folder)
+    else:
+        facts = part.facts()
+        if part.kind == "pooling":
+            facts = dialects.legacy_pooling_facts(facts)
+        layout.write_json(folder / "config.json", facts)
+        if isinstance(part, (Dense, LayerNorm)):
+            _write_weights(part, folder)
+
+
+def _write_weights(part: Module, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: value.detach().cpu().contiguous() for name, value in part.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _as_of_st2(part: Backbone) -> bool:
+    return (
+        dialects.is_text_only(part.table)
+        and part.task == "feature-extraction"
+        and not part.processor.processing_kwargs
+    )
+
+
+def _write_backbone(part: Backbone, folder: Path) -> None:
+    part.model.save_pretrained(folder)
+    part.processor.processor.save_pretrained(folder)
+    if _as_of_st2(part):
+        facts: dict[str, Any] = {"max_seq_length": part.processor.max_tokens, "do_lower_case": False}
+    else:
+        facts = part.facts()
+    layout.write_json(folder / layout.BACKBONE_FILES[0], facts)
+
+
+def _write_router(part: Router, folder: Path) -> None:
+    names: dict[int, str] = {}
+    types: dict[str, str] = {}
+    structure: dict[str, list[str]] = {}
+    for route, parts in part.sub_modules.items():
+        for number, one in enumerate(parts):
+            assert isinstance(one, Module)
+            if id(one) not in names:
+                # A part shared by several routes is written once.
+                names[id(one)] = f"{route}_{number}_{dialects.FOLDER_NAMES[one.kind]}"
+                types[names[id(one)]] = spelling(one)
+                write_part(one, folder / names[id(one)])
+            structure.setdefault(route, []).append(names[id(one)])
+    layout.write_json(
+        folder / layout.ROUTER, {"types": types, "structure": structure, "parameters": part.facts()}
+    )
+
+
+def _versions() -> dict[str, str]:
+    import torch
+    import transformers
+
+    # ST reads its own version from here and warns about newer ones; 5.4.0 is the oldest that reads all we write.
+    return {
+        "sentence_transformers": "5.4.0",
+        "sightline": __version__,
+        "transformers": transformers.__version__,
+        "pytorch": torch.__version__,
+    }

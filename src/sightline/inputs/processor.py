@@ -1,0 +1,275 @@
+"""One item to unpadded features and their cost, through the model's transformers processor.
+
+Nothing here knows the model's weights, so the object travels to worker processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    FeatureExtractionMixin,
+    ImageProcessingMixin,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
+
+from sightline.errors import InputError
+from sightline.inputs import chat, media
+from sightline.inputs.collate import SEQUENCE_FILL, group_name
+from sightline.inputs.pixels import PixelNormalization, to_uint8
+from sightline.inputs.video_settings import CarriedVideoSettings
+from sightline.types import Cost, Features, Item, Part
+
+ARGUMENT_NAMES = {"text": "text", "image": "images", "audio": "audio", "video": "videos"}
+_NO_LIMIT = 1_000_000  # transformers marks tokenizers without a limit by a very large number
+
+
+@dataclass
+class ItemProcessor:
+    """Preprocesses items for one backbone.
+
+    Attributes:
+        processor: transformers processor, tokenizer, image processor or feature extractor.
+        calls: modality (``"text"``, ``("image", "text")``, ``"message"``) -> group key; modalities with the
+            same group key may share a forward pass.
+        message_format: how the chat template wants its content.
+        processing_kwargs: per-modality arguments of the processor's call, as saved by ST.
+        normalization: what is put off until the device, or None when pixels come finished.
+        patch_size: side of a vision patch in pixels, for the cost.
+        max_image_pixels: images above it are refused before they are decoded.
+    """
+
+    processor: Any
+    calls: Mapping[str | tuple[str, ...], str]
+    message_format: chat.MessageFormat = "structured"
+    processing_kwargs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    normalization: PixelNormalization | None = None
+    patch_size: int = 16
+    max_image_pixels: int = 64_000_000
+    _suffixes: dict[str, list[int]] = field(default_factory=dict, repr=False)
+    _prompts: dict[str, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The processor's tokenizer, or None for pure image and audio processors."""
+        if isinstance(self.processor, PreTrainedTokenizerBase):
+            return self.processor
+        return part_of(self.processor, "tokenizer")
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens an item is cut at, or None without a limit."""
+        limit = self.processing_kwargs.get("text", {}).get("max_length")
+        if limit is None and self.tokenizer is not None:
+            limit = self.tokenizer.model_max_length
+        return limit if limit is not None and limit < _NO_LIMIT else None
+
+    def __call__(self, item: Item, *, role: str | None = None, prompt: str | None = None) -> Features:
+        """Features of one item.
+
+        Args:
+            item: what to embed.
+            role: query or document; models of one kind treat both alike.
+            prompt: text put in front (a system message where the model takes chat messages).
+
+        Raises:
+            InputError: the model does not take the item's modality, or a length limit cuts off the
+                placeholder tokens of its images.
+            MediaError: a part cannot be opened.
+        """
+        modality = self._modality(item)
+        try:
+            if modality == "message":
+                values, prompt_tokens = self._chat(item, prompt), 0
+            else:
+                values, prompt_tokens = self._plain(item, modality, prompt), 0
+                if prompt and "text" in item.modalities:
+                    prompt_tokens = self._prompt_tokens(prompt)
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(self._explain(error), source=item.source) from error
+        features = {name: _unpadded(name, value) for name, value in values.items() if isinstance(value, Tensor)}
+        if "input_ids" in features and not features["input_ids"].numel():
+            features |= self._empty_text(features)
+        key = "+".join(modality) if isinstance(modality, tuple) else modality
+        return Features(
+            values=features,
+            group=group_name("", self.calls[modality]),
+            cost=self._cost(features),
+            modality=key,
+            prompt_length=prompt_tokens,
+        )
+
+    def open(self, part: Part, source: str | None) -> Any:
+        """The in-memory value of a media part: RGB image, mono waveform at the model's rate, frames.
+
+        Raises:
+            MediaError: missing, unreadable, too large or not of the modality.
+        """
+        if part.modality == "image":
+            return media.open_image(part.value, source=source, max_pixels=self.max_image_pixels)
+        if part.modality == "audio":
+            extractor = part_of(self.processor, "feature_extractor") or self.processor
+            return media.load_audio(part.value, sampling_rate=extractor.sampling_rate, source=source)
+        return media.load_video(part.value, source=source).frames
+
+    def _modality(self, item: Item) -> str | tuple[str, ...]:
+        missing = sorted(part for part in item.modalities if not self._takes(part))
+        if missing:
+            raise InputError(
+                f"the model takes {self._spoken()}, not {', '.join(missing)}", source=item.source
+            )
+        if "message" in self.calls:
+            return "message"
+        if item.modality not in self.calls:
+            shown = "chat messages" if item.is_message else " and ".join(sorted(item.modalities)) + " together"
+            raise InputError(f"the model takes {self._spoken()}, but not {shown}", source=item.source)
+        return item.modality
+
+    def _takes(self, modality: str) -> bool:
+        return any(modality == call or (isinstance(call, tuple) and modality in call) for call in self.calls)
+
+    def _spoken(self) -> str:
+        return ", ".join("+".join(call) if isinstance(call, tuple) else call for call in self.calls)
+
+    def _plain(self, item: Item, modality: str | tuple[str, ...], prompt: str | None) -> dict[str, Any]:
+        inputs: dict[str, list[Any]] = {}
+        for part in item.parts:
+            value = part.value if part.modality == "text" else self.open(part, item.source)
+            inputs.setdefault(part.modality, []).append(value)
+        if "text" in inputs:
+            inputs["text"] = [(prompt or "") + "\n".join(inputs["text"])]
+        kwargs = self._kwargs()
+        if isinstance(self.processor, ProcessorMixin):
+            named = {ARGUMENT_NAMES[name]: values for name, values in inputs.items()}
+            return self._small(dict(self.processor(**named, **kwargs)))
+        if isinstance(self.processor, PreTrainedTokenizerBase):
+            return dict(self.processor(inputs["text"], return_tensors="pt", **kwargs["text_kwargs"]))
+        if isinstance(self.processor, ImageProcessingMixin):
+            images = self.processor(images=inputs["image"], return_tensors="pt", **kwargs["images_kwargs"])
+            return self._small(dict(images))
+        assert isinstance(self.processor, FeatureExtractionMixin), type(self.processor)
+        rate = self.processor.sampling_rate
+        audio_kwargs = {"sampling_rate": rate} | kwargs["audio_kwargs"]
+        return dict(self.processor(inputs["audio"], return_tensors="pt", **audio_kwargs))
+
+    def _chat(self, item: Item, prompt: str | None) -> dict[str, Any]:
+        messages = chat.to_messages(item, lambda part: self.open(part, item.source), self.message_format, prompt)
+        values = self._small(self._render(messages))
+        limit = self.max_tokens
+        tokens = values["input_ids"].shape[-1]
+        if limit is not None and tokens >= limit and item.modalities == {"text"}:
+            # The template's closing tokens are cut off first, and they are what last-token pooling reads.
+            suffix = self._suffix(messages)[-tokens:]
+            if suffix:
+                values["input_ids"][0, -len(suffix) :] = torch.tensor(suffix)
+        return values
+
+    def _render(self, messages: chat.Messages, **text: Any) -> dict[str, Any]:
+        kwargs = self._kwargs()
+        template_kwargs = dict(self.processing_kwargs.get("chat_template", {}))
+        template_kwargs.pop("restore_suffix", None)
+        if isinstance(self.processor, ProcessorMixin):
+            kwargs["text_kwargs"] = kwargs["text_kwargs"] | text
+            rendered = self.processor.apply_chat_template(
+                [messages], tokenize=True, return_dict=True, return_tensors="pt",
+                processor_kwargs=kwargs, **template_kwargs,
+            )  # fmt: skip
+        else:
+            rendered = self.processor.apply_chat_template(
+                [messages], tokenize=True, return_dict=True, return_tensors="pt",
+                **(kwargs["text_kwargs"] | text), **template_kwargs,
+            )  # fmt: skip
+        return dict(rendered)
+
+    def _small(self, values: dict[str, Any]) -> dict[str, Any]:
+        return to_uint8(values) if self.normalization is not None else values
+
+    def _suffix(self, messages: chat.Messages) -> list[int]:
+        key = repr(chat.skeleton(messages, ""))
+        if key not in self._suffixes:
+            first, second = (
+                self._render(chat.skeleton(messages, filler), truncation=False)["input_ids"][0].tolist()
+                for filler in ("0", "1 2 3 4")
+            )
+            self._suffixes[key] = chat.common_suffix(first, second)
+        return self._suffixes[key]
+
+    def _kwargs(self) -> dict[str, dict[str, Any]]:
+        saved = self.processing_kwargs
+        common = {key: value for key, value in saved.get("common", {}).items() if key not in ("padding",)}
+        text = {"truncation": "longest_first"} | dict(saved.get("text", {}))
+        # Padding is the collator's: every item comes out at its own length.
+        text = {key: value for key, value in text.items() if key not in ("padding", "logits_to_keep")}
+        images = dict(saved.get("image", {}))
+        if self.normalization is not None:
+            images |= {"do_rescale": False, "do_normalize": False}
+        kwargs = {
+            "text_kwargs": text,
+            "images_kwargs": images,
+            "audio_kwargs": dict(saved.get("audio", {})),
+            "videos_kwargs": dict(saved.get("video", {})),
+        }
+        if isinstance(self.processor, ProcessorMixin):
+            kwargs["common_kwargs"] = {"return_tensors": "pt"} | common
+        return kwargs
+
+    def _prompt_tokens(self, prompt: str) -> int:
+        if prompt not in self._prompts:
+            tokenizer = self.tokenizer
+            assert tokenizer is not None
+            ids = tokenizer(prompt)["input_ids"]
+            closing = bool(ids) and ids[-1] in tokenizer.all_special_ids
+            self._prompts[prompt] = len(ids) - closing
+        return self._prompts[prompt]
+
+    def _empty_text(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One end token in place of no token at all: an empty page still has a vector."""
+        tokenizer = self.tokenizer
+        assert tokenizer is not None
+        options = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
+        token = next(option for option in options if option is not None)
+        filled = {name: value.new_zeros(1) for name, value in features.items() if name in SEQUENCE_FILL}
+        return filled | {"input_ids": torch.tensor([token]), "attention_mask": torch.ones(1, dtype=torch.long)}
+
+    def _cost(self, features: Mapping[str, Tensor]) -> Cost:
+        patches = 0
+        for name, value in features.items():
+            if name.endswith("_grid_thw"):
+                patches += int(value.prod(dim=-1).sum())
+        if not patches and "pixel_values" in features:
+            pixels = features["pixel_values"]
+            images = pixels.shape[:-3].numel()
+            patches = images * (pixels.shape[-2] // self.patch_size) * (pixels.shape[-1] // self.patch_size)
+        tokens = features["input_ids"].shape[0] if "input_ids" in features else 0
+        if not tokens and not patches:
+            # Audio towers: one position per frame of the (last) time axis.
+            tokens = max((value.shape[-1] for value in features.values()), default=1)
+        return Cost(tokens, patches)
+
+    def _explain(self, error: ValueError) -> str:
+        text = str(error)
+        if "mismatch" in text.lower() and "token" in text.lower():
+            return (
+                f"the limit of {self.max_tokens} tokens cuts off part of the image's placeholder tokens; raise the "
+                "limit (processor_kwargs: model_max_length) or make the image smaller (processor_kwargs: max_pixels)"
+            )
+        return text
+
+
+def part_of(processor: Any, name: str) -> Any:
+    """A processor's working tokenizer, image processor, ... or None; processors declare which they have."""
+    if isinstance(processor, ProcessorMixin) and name in type(processor).get_attributes():
+        part = vars(processor).get(name)
+        return None if isinstance(part, CarriedVideoSettings) else part
+    return None
+
+
+def _unpadded(name: str, value: Tensor) -> Tensor:
+    return value[0] if name in SEQUENCE_FILL else value

@@ -1,0 +1,29 @@
+"""What stands in for a video processor that cannot be loaded: its settings, kept so that they are saved again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+VIDEO_FILE = "video_preprocessor_config.json"
+
+
+class CarriedVideoSettings:
+    """The settings of a video processor that needs torchvision; processes nothing.
+
+    A processor that holds one does not take video (see `modules.calls.processor_modalities`).
+    """
+
+    model_input_names: tuple[str, ...] = ()
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as they were read."""
+        return dict(self.settings)
+
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
+        """Writes the settings back under the name they were read from."""
+        (Path(folder) / VIDEO_FILE).write_text(json.dumps(self.settings, indent=2) + "\n")

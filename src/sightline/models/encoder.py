@@ -1,0 +1,335 @@
+"""The embedding model: one class for text, vision-language, dual and composed models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sightline.checkpoint import hub, layout
+from sightline.checkpoint.read import LoadOptions, read_checkpoint
+from sightline.checkpoint.write import write_checkpoint
+from sightline.errors import CheckpointError, ConfigError, InputError
+from sightline.inputs.collate import PaddingSide, collate
+from sightline.models.encode import encode_items
+from sightline.models.preprocess import Preprocessor
+from sightline.models.similarity import SIMILARITIES
+from sightline.modules.backbone import Backbone
+from sightline.modules.base import Module
+from sightline.modules.router import Router
+from sightline.types import MODALITIES, Embeddings, Features, Item, MicroBatch
+
+# Which prompt a role takes, in ST's order.
+ROLE_PROMPTS: Mapping[str, tuple[str, ...]] = {
+    "query": ("query",),
+    "document": ("document", "passage", "corpus"),
+}
+
+
+class Encoder(nn.Module):
+    """An embedding model.
+
+    Args:
+        parts: in order; the first is a Backbone or a Router.
+        prompts: prompt texts by name.
+        default_prompt_name: the prompt `encode` uses when none is named.
+        similarity_fn_name: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``.
+        truncate_dim: embeddings are cut to this many components by `encode`.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Module],
+        *,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        similarity_fn_name: str | None = None,
+        truncate_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not parts or not isinstance(parts[0], (Backbone, Router)):
+            raise ConfigError("an encoder starts with a Backbone or a Router")
+        self.parts = nn.ModuleList(parts)
+        self.prompts = dict(prompts or {})
+        self.default_prompt_name = default_prompt_name
+        self.similarity_fn_name = similarity_fn_name or "cosine"
+        self.truncate_dim = truncate_dim
+        self.name_or_path = ""
+        if self.similarity_fn_name not in SIMILARITIES:
+            raise ConfigError(f"unknown similarity {self.similarity_fn_name!r}; known: {', '.join(SIMILARITIES)}")
+        if default_prompt_name is not None and default_prompt_name not in self.prompts:
+            raise ConfigError(f"default_prompt_name {default_prompt_name!r} is not among the prompts {list(self.prompts)}")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        truncate_dim: int | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        processor_kwargs: Mapping[str, Any] | None = None,
+        config_kwargs: Mapping[str, Any] | None = None,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        similarity_fn_name: str | None = None,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> Encoder:
+        """Loads a model saved by Sightline or Sentence Transformers 2 to 6, or a bare transformers checkpoint.
+
+        Args:
+            name_or_path: folder, or name on the Hub.
+            device: where it runs; by default a GPU if there is one.
+            dtype: weights' type, such as ``"bfloat16"``; by default float32.
+            truncate_dim: cut embeddings to this many components.
+            model_kwargs: for ``AutoModel.from_pretrained`` (``attn_implementation``, ``dtype``, ...).
+            processor_kwargs: for the processor (``min_pixels``, ``max_pixels``, ``model_max_length``, ...); they
+                are saved with the model.
+            config_kwargs: for ``AutoConfig.from_pretrained``.
+            prompts, default_prompt_name, similarity_fn_name: win over the checkpoint's.
+            trust_remote_code: run code that comes with the backbone; off unless you know the author.
+            revision, token, cache_dir, local_files_only: as in huggingface_hub.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or it cannot be read faithfully.
+        """
+        folder = hub.resolve(
+            name_or_path, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+        arguments = dict(model_kwargs or {})
+        if dtype is not None:
+            arguments["dtype"] = dtype
+        # Without a word about it transformers takes the type the weights were saved in; ST takes float32.
+        arguments.setdefault("dtype", torch.float32)
+        options = LoadOptions(arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code)
+        checkpoint = read_checkpoint(folder, options)
+        facts = checkpoint.facts
+        encoder = cls(
+            checkpoint.parts,
+            prompts=facts.prompts | dict(prompts or {}),
+            default_prompt_name=default_prompt_name or facts.default_prompt_name,
+            similarity_fn_name=similarity_fn_name or facts.similarity_fn_name,
+            truncate_dim=truncate_dim or facts.truncate_dim,
+        )
+        encoder.name_or_path = str(name_or_path)
+        kind = next(encoder.parameters()).dtype
+        for part in encoder.parts[1:]:
+            part.to(kind)
+        return encoder.to(device or default_device()).eval()
+
+    # What the model takes and gives
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Base modalities, and ``message`` where chat messages are taken; found from the processors."""
+        found = {part for call in self._calls() for part in ((call,) if isinstance(call, str) else call)}
+        return tuple(name for name in (*MODALITIES, "message") if name in found)
+
+    def supports(self, modality: str | Iterable[str]) -> bool:
+        """Whether items of a modality, or of several together, can be embedded."""
+        wanted = {modality} if isinstance(modality, str) else set(modality)
+        calls = self._calls()
+        if not wanted <= set(self.modalities):
+            return False
+        if len(wanted) == 1 or "message" in calls or tuple(sorted(wanted)) in calls:
+            return True
+        first = self.parts[0]
+        return isinstance(first, Router) and wanted <= set(first.table.fusion or {})
+
+    def _calls(self) -> set[str | tuple[str, ...]]:
+        return {call for backbone in self.backbones().values() for call in backbone.modalities}
+
+    def backbones(self) -> dict[str, Backbone]:
+        """Backbones by route; the single one of a model without a router under ``""``."""
+        first = self.parts[0]
+        if isinstance(first, Backbone):
+            return {"": first}
+        assert isinstance(first, Router)
+        return {route: parts[0] for route, parts in first.sub_modules.items() if isinstance(parts[0], Backbone)}
+
+    @property
+    def embedding_dim(self) -> int:
+        """Components of a vector before truncation."""
+        dims = [part.output_dim for part in self.parts if isinstance(part, Module) and part.output_dim is not None]
+        return dims[-1]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    # From items to vectors
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """What turns items into features; holds no weights and travels to worker processes."""
+        first = self.parts[0]
+        table = first.table if isinstance(first, Router) else None
+        return Preprocessor({route: backbone.processor for route, backbone in self.backbones().items()}, table)
+
+    def collate(self, features: Sequence[Features], indices: Sequence[int]) -> MicroBatch:
+        """Pads the features of some items (all of one group) once, on the CPU."""
+        pad_ids: dict[str, int] = {}
+        sides: dict[str, PaddingSide] = {}
+        for route, backbone in self.backbones().items():
+            tokenizer = backbone.processor.tokenizer
+            if tokenizer is not None:
+                # Features of fused items are named by modality, and text is the one that is padded.
+                for prefix in ("", "text", route):
+                    pad_ids.setdefault(prefix, tokenizer.pad_token_id or 0)
+                    sides.setdefault(prefix, backbone.padding_side)
+        return collate(features, indices, pad_token_id=pad_ids or 0, padding_side=sides or "right")
+
+    def forward(self, micro_batch: MicroBatch) -> Embeddings:
+        """Embeds one micro-batch on the model's device, at full dimension.
+
+        Returns:
+            Embeddings (n, D), rows in the micro-batch's order; with a graph unless gradients are off.
+        """
+        features: dict[str, Any] = dict(micro_batch.to(self.device, non_blocking=True).features)
+        for part in self.parts:
+            features = part(features)
+        if "sentence_embedding" in features:
+            return Embeddings(features["sentence_embedding"])
+        return Embeddings(features["token_embeddings"], features["attention_mask"].bool())
+
+    def prompt_for(
+        self, role: str | None, prompt: str | None = None, prompt_name: str | None = None
+    ) -> str | None:
+        """The prompt text that applies: the one given, the one named, the role's, or the default one.
+
+        Raises:
+            ConfigError: no prompt of that name.
+        """
+        if prompt is not None:
+            return prompt
+        if prompt_name is not None:
+            if prompt_name not in self.prompts:
+                raise ConfigError(f"no prompt named {prompt_name!r}; the model has {list(self.prompts) or 'none'}")
+            return self.prompts[prompt_name]
+        for name in ROLE_PROMPTS.get(role or "", ()):
+            if name in self.prompts:
+                return self.prompts[name]
+        return self.prompts.get(self.default_prompt_name or "")
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        role: str | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        token_budget: int | None = None,
+        show_progress: bool | None = None,
+        truncate_dim: int | None = None,
+        normalize: bool = False,
+    ) -> Embeddings:
+        """Embeds inputs.
+
+        Args:
+            inputs: one input or a sequence: str, path, URL, image, bytes, array, dict of modalities, chat
+                messages or Item. A single str, image or dict counts as a sequence of one.
+            role: ``query`` or ``document``.
+            prompt: text put in front of each input.
+            prompt_name: a prompt of the model's.
+            token_budget: padded positions per forward pass; by default what suits the device.
+            show_progress: a progress bar; by default on a terminal, for work of more than a few seconds.
+            truncate_dim: keep the first components only; by default the model's ``truncate_dim``.
+            normalize: scale to unit length.
+
+        Returns:
+            Embeddings (N, D) on the CPU, in the order of the inputs.
+
+        Raises:
+            InputError: an input the model does not take; names its position.
+        """
+        items, text = self._items(inputs), self.prompt_for(role, prompt, prompt_name)
+        dim = truncate_dim or self.truncate_dim
+        if dim is not None and not 1 <= dim <= self.embedding_dim:
+            raise InputError(f"truncate_dim must be between 1 and {self.embedding_dim}, not {dim}")
+        embeddings = encode_items(
+            self, items, role=role, prompt=text, token_budget=token_budget, show_progress=show_progress, dim=dim
+        )
+        return embeddings.normalize() if normalize else embeddings
+
+    def encode_query(self, inputs: Any, **options: Any) -> Embeddings:
+        """`encode` with the role and prompt of queries."""
+        return self.encode(inputs, role="query", **options)
+
+    def encode_document(self, inputs: Any, **options: Any) -> Embeddings:
+        """`encode` with the role and prompt of documents."""
+        return self.encode(inputs, role="document", **options)
+
+    def _items(self, inputs: Any) -> list[Item]:
+        from sightline.inputs.parse import parse
+
+        many = isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes))
+        if many and inputs and isinstance(inputs[0], dict) and {"role", "content"} <= set(inputs[0]):
+            many = False  # chat messages are one input
+        values = list(inputs) if many or not _is_single(inputs) else [inputs]
+        modalities = self.modalities
+        return [
+            value if isinstance(value, Item) else parse(value, source=f"input {number}", modalities=modalities)
+            for number, value in enumerate(values)
+        ]
+
+    def similarity(self, first: Embeddings | Tensor, second: Embeddings | Tensor) -> Tensor:
+        """Similarity (len(first), len(second)) by the model's measure; larger is more alike."""
+        return SIMILARITIES[self.similarity_fn_name](_values(first), _values(second))
+
+    # Saving
+
+    def save_pretrained(
+        self, folder: str | Path, *, truncate_dim: int | None = None, card: str | None = None
+    ) -> None:
+        """Writes the model so that Sightline and Sentence Transformers load it.
+
+        Args:
+            folder: a new folder, or one that holds a model to be replaced.
+            truncate_dim: dimension the loaded model cuts its embeddings to.
+            card: text of README.md.
+
+        Raises:
+            CheckpointError: the folder holds something else.
+        """
+        if truncate_dim is not None and not 1 <= truncate_dim <= self.embedding_dim:
+            raise CheckpointError(f"truncate_dim must be between 1 and {self.embedding_dim}, not {truncate_dim}")
+        facts = layout.ModelFacts(
+            prompts=self.prompts,
+            default_prompt_name=self.default_prompt_name,
+            similarity_fn_name=self.similarity_fn_name,
+            truncate_dim=truncate_dim or self.truncate_dim,
+        )
+        parts = [part for part in self.parts if isinstance(part, Module)]
+        write_checkpoint(Path(folder), parts, facts, card=card)
+
+
+def default_device() -> str:
+    """``cuda``, ``mps`` or ``cpu``, whichever the machine has first."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _is_single(value: Any) -> bool:
+    """Whether a non-sequence is one input rather than an iterable of them (a dataset column, a generator)."""
+    return isinstance(value, (str, bytes, Mapping, Path, Item)) or not isinstance(value, Iterable) or _is_array(value)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor) or type(value).__module__.split(".")[0] in ("numpy", "PIL")
+
+
+def _values(value: Embeddings | Tensor) -> Tensor:
+    return value.values if isinstance(value, Embeddings) else torch.as_tensor(value)

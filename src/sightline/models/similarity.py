@@ -1,0 +1,40 @@
+"""Similarity of two sets of vectors: larger is more alike.
+
+Shape letters: Q queries, N documents, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def cosine(first_QD: Tensor, second_ND: Tensor) -> Tensor:
+    """Cosine similarity (Q, N)."""
+    return normalize(first_QD.float(), dim=-1) @ normalize(second_ND.float(), dim=-1).T
+
+
+def dot(first_QD: Tensor, second_ND: Tensor) -> Tensor:
+    """Dot product (Q, N)."""
+    return first_QD.float() @ second_ND.float().T
+
+
+def euclidean(first_QD: Tensor, second_ND: Tensor) -> Tensor:
+    """Negative Euclidean distance (Q, N)."""
+    return -torch.cdist(first_QD.float(), second_ND.float(), p=2)
+
+
+def manhattan(first_QD: Tensor, second_ND: Tensor) -> Tensor:
+    """Negative Manhattan distance (Q, N)."""
+    return -torch.cdist(first_QD.float(), second_ND.float(), p=1)
+
+
+SIMILARITIES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": cosine,
+    "dot": dot,
+    "euclidean": euclidean,
+    "manhattan": manhattan,
+}

@@ -1,0 +1,153 @@
+"""The transformers model at the start of a pipeline, with the processor that feeds it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from sightline.errors import CheckpointError
+from sightline.inputs.collate import PaddingSide
+from sightline.inputs.pixels import PIXELS
+from sightline.inputs.processor import ItemProcessor
+from sightline.modules.base import Module
+from sightline.modules.calls import Call, CallTable, Modality
+
+# Entries of a micro-batch that are ours and never arguments of the model.
+_OURS = frozenset({"modality", "route", "fused", "prompt_length", "sentence_embedding", "token_embeddings"})
+
+
+class Backbone(Module):
+    """Runs a transformers model and writes its hidden states (or its pooled features).
+
+    Args:
+        model: any model of transformers' Auto classes.
+        processor: what prepares items for it.
+        table: which method takes which modality.
+        task: ST's transformer_task the checkpoint was saved with.
+        processing_kwargs: arguments of the processor's call that the checkpoint carries.
+    """
+
+    kind: ClassVar[str] = "backbone"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ItemProcessor,
+        table: CallTable,
+        *,
+        task: str = "feature-extraction",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.processor = processor
+        self.table = table
+        self.task = task
+        self._arguments: dict[str, frozenset[str] | None] = {}
+
+    @property
+    def output_dim(self) -> int:
+        return hidden_size(self.model.config, pooled=self.table.writes == "sentence_embedding")
+
+    @property
+    def padding_side(self) -> PaddingSide:
+        """The tokenizer's side; right where positions are counted from the left edge of the row.
+
+        Rotary positions are relative, so padding in front changes nothing; a learned position table would
+        give the first real token another vector.
+        """
+        tokenizer = self.processor.tokenizer
+        absolute = any(
+            isinstance(part, nn.Embedding) and "position" in name for name, part in self.model.named_modules()
+        )
+        return "left" if tokenizer is not None and tokenizer.padding_side == "left" and not absolute else "right"
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        return tuple(self.table.calls)
+
+    def facts(self) -> dict[str, Any]:
+        """ST's ``sentence_bert_config.json``, as ST 5.4 and later write it."""
+        facts: dict[str, Any] = {
+            "transformer_task": self.task,
+            "modality_config": {
+                "+".join(key) if isinstance(key, tuple) else key: self._call_facts(key, call)
+                for key, call in self.table.calls.items()
+            },
+            "module_output_name": self.table.writes,
+        }
+        if self.processor.processing_kwargs:
+            facts["processing_kwargs"] = {key: dict(value) for key, value in self.processor.processing_kwargs.items()}
+        return facts
+
+    def _call_facts(self, modality: Modality, call: Call) -> dict[str, Any]:
+        output = list(call.output) if isinstance(call.output, tuple) else call.output
+        facts: dict[str, Any] = {"method": call.method, "method_output_name": output}
+        return facts | ({"format": self.processor.message_format} if modality == "message" else {})
+
+    def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        modality = features.get("modality", "text")
+        call = self.table.calls[tuple(modality.split("+")) if "+" in modality else modality]
+        method = getattr(self.model, call.method)
+        arguments = self._accepted(call.method, features)
+        if PIXELS in arguments:
+            arguments[PIXELS] = self._pixels(arguments[PIXELS])
+        hidden_states = call.output is not None and "hidden_states" in call.output
+        output = method(**arguments, return_dict=True, **({"output_hidden_states": True} if hidden_states else {}))
+        value = _entry(output, call.output)
+        if value.ndim == 4:  # convolutional towers: (N, D, H, W) -> (N, H * W, D)
+            value = value.flatten(2).transpose(1, 2)
+        features[self.table.writes] = value
+        return features
+
+    def _pixels(self, pixels: Tensor) -> Tensor:
+        if pixels.dtype == torch.uint8 and self.processor.normalization is not None:
+            pixels = self.processor.normalization(pixels)
+        return pixels.to(self.model.dtype)
+
+    def _accepted(self, method: str, features: Mapping[str, Any]) -> dict[str, Any]:
+        if method not in self._arguments:
+            parameters = inspect.signature(getattr(self.model, method)).parameters
+            open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+            # A method of a base class behind **kwargs would swallow a misspelt name; only forward is trusted.
+            free = open_ended and method == "forward"
+            self._arguments[method] = None if free else frozenset(parameters)
+        names = self._arguments[method]
+        return {
+            name: value
+            for name, value in features.items()
+            if isinstance(value, Tensor) and name not in _OURS and (names is None or name in names)
+        }
+
+
+def _entry(output: Any, path: str | tuple[str | int, ...] | None) -> Tensor:
+    for key in (path,) if isinstance(path, str) else path or ():
+        # Some outputs of transformers (ChineseCLIP) have attributes but no keys.
+        output = output[key] if isinstance(key, int) or isinstance(output, dict) else getattr(output, key)
+    if not isinstance(output, Tensor):
+        raise CheckpointError(f"the model's output {path!r} is a {type(output).__name__}, not a tensor")
+    return output
+
+
+def hidden_size(config: Any, *, pooled: bool = False) -> int:
+    """Dimension of a model's hidden states, or of its projected features.
+
+    Raises:
+        CheckpointError: the configuration names no size.
+    """
+    facts = config.to_dict()
+    names = ("projection_dim",) if pooled else ()
+    names += ("hidden_size", "d_model", "hidden_dim", "dim", "n_embd")
+    nested = [facts.get(name) for name in ("text_config", "vision_config", "audio_config", "thinker_config")]
+    for source in (facts, *(one for one in nested if isinstance(one, dict))):
+        for name in names:
+            if isinstance(source.get(name), int):
+                return int(source[name])
+        for name in ("neck_hidden_sizes", "hidden_sizes", "embed_dims"):
+            if isinstance(source.get(name), list) and source[name]:
+                return int(source[name][-1])
+    raise CheckpointError(f"cannot find the hidden size in the configuration of {config.model_type}")

@@ -1,0 +1,99 @@
+"""Tiny random-weight checkpoints of real architectures, with tokenizers trained on the spot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+TRAINING_TEXT = [
+    "The annual report shows revenue by region and a table of operating costs.",
+    "How many employees worked in the northern plants in 2019?",
+    "A diagram of the pump with its valves, seals and the pressure gauge.",
+    "user assistant system query document page image figure 0 1 2 3 4 5 6 7 8 9",
+]
+
+QWEN_SPECIAL = [
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
+    "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+]  # fmt: skip
+
+QWEN_TEMPLATE = (
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' }}"
+    "{%- if message.content is string %}{{- message.content }}{%- else %}{%- for content in message.content %}"
+    "{%- if content.type == 'image' or 'image' in content %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{%- elif content.type == 'video' or 'video' in content %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{%- elif 'text' in content %}{{- content.text }}{%- endif %}{%- endfor %}{%- endif %}"
+    "{{- '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+
+
+def qwen3_vl(folder: Path, *, min_pixels: int = 28 * 28, max_pixels: int = 56 * 56, seed: int = 0) -> Path:
+    """A Qwen3-VL of a few thousand weights with every part of the real one; returns ``folder``."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.train_from_iterator(
+        TRAINING_TEXT,
+        trainers.BpeTrainer(
+            vocab_size=400, special_tokens=QWEN_SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        model_max_length=4096,
+        additional_special_tokens=QWEN_SPECIAL[3:],
+    )
+    tokenizer.chat_template = QWEN_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text(QWEN_TEMPLATE)
+    facts = json.loads((folder / "tokenizer_config.json").read_text())
+    facts["tokenizer_class"] = "Qwen2Tokenizer"
+    facts["processor_class"] = "Qwen3VLProcessor"
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts))
+    image = {
+        "size": {"shortest_edge": min_pixels, "longest_edge": max_pixels},
+        "patch_size": 16,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "processor_class": "Qwen3VLProcessor",
+    }
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(image | {"image_processor_type": "Qwen2VLImageProcessorFast"})
+    )
+    (folder / "video_preprocessor_config.json").write_text(
+        json.dumps(
+            image
+            | {"video_processor_type": "Qwen3VLVideoProcessor", "size": {"shortest_edge": 4096, "longest_edge": 65536}}
+        )
+    )
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_SPECIAL}
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 4096,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True,
+                                "rope_theta": 10000.0},
+        },
+        vision_config={
+            "depth": 3, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 16,
+            "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 64,
+            "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1],
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    return folder
