@@ -96,14 +96,17 @@ def test_unknown_metric_is_named(name: str) -> None:
 
 
 def test_scores_that_are_not_numbers_are_refused() -> None:
-    with pytest.raises(DataError, match="query 'q1'.*document 'a'"):
+    with pytest.raises(DataError, match=r"query 'q1'.*document 'a'"):
         evaluate({"q1": {"a"}}, {"q1": {"a": float("nan")}}, ["map"])
     with pytest.raises(DataError, match="empty"):
         evaluate({}, {}, ["map"])
 
 
 def test_metrics_import_without_torch() -> None:
-    modules = "metrics, significance, bm25, ranking, retrieval, results, report"
-    code = f"import sys; from sightline.evaluation import {modules}; print(sorted({{'torch', 'matplotlib'}} & set(sys.modules)))"
+    modules = "metrics, significance, bm25, ranking, results, retrieval, rows, report"
+    code = (
+        f"import sys; from sightline.evaluation import {modules}; "
+        "print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -34,14 +34,12 @@ def test_equal_to_the_full_matrix_at_every_dimension(similarity: str, block_scor
     for dim in dims:
         expected = naive(queries[:, :dim], documents[:, :dim], similarity)
         if dim == 1 and similarity == "cosine":  # all scores are 1 or -1: only the values are comparable
-            torch.testing.assert_close(
-                found[1].scores_QK.double(), expected.sort(1, descending=True)[0][:, :5]
-            )
+            torch.testing.assert_close(found[1].scores.double(), expected.sort(1, descending=True)[0][:, :5])
             continue
         order = expected.argsort(1, descending=True)[:, :5]
-        assert found[dim].indices_QK.tolist() == order.tolist()
+        assert found[dim].indices.tolist() == order.tolist()
         torch.testing.assert_close(
-            found[dim].scores_QK.double(), expected.gather(1, order), atol=2e-5, rtol=1e-5
+            found[dim].scores.double(), expected.gather(1, order), atol=2e-5, rtol=1e-5
         )
 
 
@@ -60,21 +58,21 @@ def test_ties_go_to_the_lower_index_for_any_block_size(
     found = search_top_k(q, d, k, similarity="dot", dims=(2, 4), block_scores=block)
     for dim in (2, 4):
         scores = (q[:, :dim] @ d[:, :dim].T).tolist()
-        expected = [sorted(range(len(row)), key=lambda i: (-row[i], i))[:k] for row in scores]  # noqa: B023
-        assert found[dim].indices_QK.tolist() == expected
+        expected = [sorted(range(len(row)), key=lambda i: (-row[i], i))[:k] for row in scores]
+        assert found[dim].indices.tolist() == expected
 
 
 def test_cosine_of_a_zero_vector_is_zero() -> None:
     found = search_top_k(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), 3)
-    assert found[2].indices_QK.tolist() == [[1, 0, 2]]
-    assert found[2].scores_QK.tolist() == [[1.0, 0.0, -1.0]]
+    assert found[2].indices.tolist() == [[1, 0, 2]]
+    assert found[2].scores.tolist() == [[1.0, 0.0, -1.0]]
 
 
 def test_half_precision_vectors_are_compared_in_float32() -> None:
     queries, documents = torch.randn(3, 16).bfloat16(), torch.randn(10, 16).bfloat16()
     found = search_top_k(queries, documents, 10, similarity="dot")[16]
     exact = naive(queries, documents, "dot").sort(1, descending=True)[0]
-    torch.testing.assert_close(found.scores_QK.double(), exact, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.scores.double(), exact, atol=1e-5, rtol=1e-5)
 
 
 def test_no_tensor_of_the_size_of_the_score_matrix_is_ever_made() -> None:
@@ -84,7 +82,7 @@ def test_no_tensor_of_the_size_of_the_score_matrix_is_ever_made() -> None:
     largest = 0
 
     class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN202
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             nonlocal largest
             out = func(*args, **(kwargs or {}))
             for tensor in out if isinstance(out, (tuple, list)) else (out,):

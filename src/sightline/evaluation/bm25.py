@@ -81,7 +81,7 @@ class BM25:
         self._weights_P = idf[term_of_P[order_P]] * tf_P / (tf_P + norms_N[self._documents_P])
 
     def search(self, query: str, k: int = 10) -> list[tuple[str, float]]:
-        """The ``k`` best (document id, score), best first; only documents that share a term with the query."""
+        """The ``k`` best (document id, score), best first; only documents sharing a term with the query."""
         scores_N = np.zeros(len(self.ids))
         for term, repeats in Counter(self._tokenize(query)).items():
             number = self._terms.get(term)

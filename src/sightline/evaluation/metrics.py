@@ -141,8 +141,17 @@ def score_rankings(
         clipped_K = np.maximum(gains_K, 0.0)
         for name, (function, k) in functions.items():
             per_query[name][qid] = float(function(clipped_K, judged_R, k))
-    mean = {name: float(np.mean(list(scores.values()))) for name, scores in per_query.items()}
-    return Result(mean, per_query)
+    return _with_means(per_query)
+
+
+def merge_results(parts: Sequence[Result]) -> Result:
+    """One Result over the queries of all ``parts`` (the same metrics, different queries)."""
+    return _with_means(
+        {
+            name: {qid: score for part in parts for qid, score in part.per_query[name].items()}
+            for name in parts[0].per_query
+        }
+    )
 
 
 def parse_metric(name: str) -> tuple[Metric, int | None]:
@@ -184,6 +193,11 @@ def first_relevant_rank(gains_K: np.ndarray) -> int | None:
     """1-based rank of the first relevant document, None where there is none."""
     hits = np.flatnonzero(gains_K > 0)
     return int(hits[0]) + 1 if len(hits) else None
+
+
+def _with_means(per_query: dict[str, dict[str, float]]) -> Result:
+    mean = {name: float(np.mean(list(scores.values()))) for name, scores in per_query.items()}
+    return Result(mean, per_query)
 
 
 def _dcg(gains_K: np.ndarray) -> float:

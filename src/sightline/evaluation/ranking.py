@@ -43,12 +43,12 @@ class TopK:
     """The K best documents per query, best first; on the CPU.
 
     Attributes:
-        scores_QK: float32 similarities, higher is better (distances are negated).
-        indices_QK: int64 document indices.
+        scores: (Q, K) float32 similarities, higher is better (distances are negated).
+        indices: (Q, K) int64 document indices.
     """
 
-    scores_QK: Tensor
-    indices_QK: Tensor
+    scores: Tensor
+    indices: Tensor
 
 
 def search_top_k(

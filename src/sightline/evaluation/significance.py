@@ -90,7 +90,7 @@ def paired_bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Interval of mean(after - before), both over the same queries in the same order (see `bootstrap_mean`)."""
+    """Interval of mean(after - before) over the same queries in the same order (see `bootstrap_mean`)."""
     return bootstrap_mean(
         _differences(before_Q, after_Q),
         groups=groups,

@@ -1,0 +1,271 @@
+"""Retrieval evaluation of an encoder: encode once, report every Matryoshka dimension.
+
+Shape letters: N documents, K ranks kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sightline.errors import ConfigError, DataError
+from sightline.evaluation.metrics import (
+    Qrels,
+    Result,
+    first_relevant_rank,
+    merge_results,
+    parse_metric,
+    score_rankings,
+)
+from sightline.evaluation.ranking import search_top_k
+from sightline.evaluation.results import (
+    DEFAULT_METRICS,
+    SHOWN,
+    RetrievalResult,
+    check_relevant,
+    query_text,
+    with_primary,
+    write_json,
+)
+from sightline.types import Embeddings
+
+_QUERIES_AT_ONCE = 1024
+
+
+class RetrievalEncoder(Protocol):
+    """What the evaluator needs of a model; `sightline.models.encoder.Encoder` is one."""
+
+    similarity_fn_name: str
+
+    def encode_query(self, inputs: Sequence[Any], **options: Any) -> Embeddings:
+        """One vector per query, in order."""
+
+    def encode_document(self, inputs: Sequence[Any], **options: Any) -> Embeddings:
+        """One vector per document, in order."""
+
+
+class RetrievalEvaluator:
+    """Encode queries and corpus once, search exactly, and score against what is relevant.
+
+    Call it with an encoder: ``evaluator(encoder)`` returns a flat dict of means,
+    ``{"vdr_ndcg@10": 0.61, ..., "vdr_dim128_ndcg@10": 0.58, ...}`` with ``name="vdr"``. Names without a
+    ``dim`` are the encoder's full width. Any number of documents may be relevant to a query.
+
+    Args:
+        queries: query id -> value (text, image, dict of modalities, whatever the encoder takes).
+        corpus: document id -> value.
+        relevant: query id -> relevant document ids, or {document id: gain}. Queries that are not in
+            ``queries`` are ignored.
+        dims: Matryoshka dimensions to report besides the full width, all from the same encoding.
+        name: put in front of every metric name and in the files' names.
+        metrics: see `sightline.evaluation.metrics.METRICS`.
+        primary: the metric that decides which model is best.
+        depth: ranks that metrics without a cutoff ("map") look at, trec_eval's 1,000 by default.
+        query_options, document_options: keyword arguments for ``encode_query`` and ``encode_document``,
+            e.g. ``{"prompt": "Instruct: ..."}``.
+        block_scores: see `search_top_k`.
+
+    Attributes:
+        primary_metric: name of the deciding metric in the returned dict.
+        greater_is_better: True, as for every metric here.
+        last: the `RetrievalResult` of the last call, with per-query scores.
+
+    Raises:
+        DataError: see `sightline.evaluation.results.check_relevant`.
+        ConfigError: an unknown metric, or a depth below 10.
+    """
+
+    greater_is_better = True
+
+    def __init__(
+        self,
+        queries: Mapping[str, Any],
+        corpus: Mapping[str, Any],
+        relevant: Qrels,
+        *,
+        dims: Sequence[int] | None = None,
+        name: str = "",
+        metrics: Sequence[str] = DEFAULT_METRICS,
+        primary: str = "ndcg@10",
+        depth: int = 1000,
+        query_options: Mapping[str, Any] | None = None,
+        document_options: Mapping[str, Any] | None = None,
+        block_scores: int = 2**24,
+    ) -> None:
+        self.relevant = check_relevant(queries, corpus, relevant)
+        self.queries = dict(queries)
+        # By id descending: then the search's rule for ties is trec_eval's, without moving vectors later.
+        self.corpus = {docid: corpus[docid] for docid in sorted(corpus, reverse=True)}
+        self.dims = tuple(dims or ())
+        self.name = name
+        self.metrics = with_primary(metrics, primary)
+        self.primary = primary
+        self.depth = _depth(self.metrics, depth)
+        self.query_options = dict(query_options or {})
+        self.document_options = dict(document_options or {})
+        self.block_scores = block_scores
+        self.last: RetrievalResult | None = None
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.name}_" if self.name else ""
+
+    @property
+    def primary_metric(self) -> str:
+        return f"{self.prefix}{self.primary}"
+
+    def __call__(
+        self,
+        encoder: RetrievalEncoder,
+        *,
+        output_dir: str | Path | None = None,
+        epoch: float | None = None,
+        steps: int | None = None,
+    ) -> dict[str, float]:
+        """Evaluate ``encoder``.
+
+        With ``output_dir``, ``retrieval_<name>.json`` there gets the whole result, and
+        ``retrieval_<name>_history.jsonl`` one more line of means with epoch and step.
+        """
+        result = self.evaluate(encoder)
+        means = result.flat(self.prefix)
+        if output_dir is not None:
+            stem = re.sub(r"[^\w.-]+", "-", f"retrieval_{self.name}" if self.name else "retrieval")
+            when = {"epoch": epoch, "steps": steps}
+            write_json(when | result.to_json(), Path(output_dir) / f"{stem}.json")
+            with open(Path(output_dir) / f"{stem}_history.jsonl", "a", encoding="utf-8") as history:
+                history.write(json.dumps(when | means) + "\n")
+        return means
+
+    def evaluate(self, encoder: RetrievalEncoder) -> RetrievalResult:
+        """As calling, with everything that was found; also kept as `last`."""
+        started = time.perf_counter()
+        queries = encoder.encode_query(list(self.queries.values()), **self.query_options)
+        # Before the corpus is encoded, which may take hours.
+        if self.dims and not 1 <= min(self.dims) <= max(self.dims) <= queries.dim:
+            raise ConfigError(f"dims {list(self.dims)} must lie in the model's {queries.dim} dimensions")
+        queries_done = time.perf_counter()
+        documents = encoder.encode_document(list(self.corpus.values()), **self.document_options)
+        documents_done = time.perf_counter()
+        self.last = score_embeddings(
+            self.queries,
+            queries,
+            list(self.corpus),
+            documents,
+            self.relevant,
+            dims=self.dims,
+            similarity=encoder.similarity_fn_name,
+            metrics=self.metrics,
+            primary=self.primary,
+            depth=self.depth,
+            block_scores=self.block_scores,
+        )
+        self.last.facts["seconds"] = {
+            "encode queries": round(queries_done - started, 3),
+            "encode corpus": round(documents_done - queries_done, 3),
+            "search": round(time.perf_counter() - documents_done, 3),
+        }
+        return self.last
+
+
+def score_embeddings(
+    queries: Mapping[str, Any],
+    query_embeddings: Embeddings,
+    document_ids: Sequence[str],
+    document_embeddings: Embeddings,
+    relevant: Qrels,
+    *,
+    dims: Sequence[int] = (),
+    similarity: str = "cosine",
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    primary: str = "ndcg@10",
+    depth: int = 1000,
+    block_scores: int = 2**24,
+) -> RetrievalResult:
+    """Search and score vectors that are already there, one per query and document in order.
+
+    Arguments as of `RetrievalEvaluator`; ``similarity`` as ``Encoder.similarity_fn_name``.
+
+    Raises:
+        DataError: see `check_relevant` and `search_top_k`; ids that repeat or don't match the vectors.
+        ConfigError: an unknown metric or similarity, or a dimension beyond the vectors' width.
+    """
+    if len(document_ids) != len(document_embeddings) or len(queries) != len(query_embeddings):
+        raise DataError(
+            f"{len(queries)} queries with {len(query_embeddings)} vectors and {len(document_ids)} documents "
+            f"with {len(document_embeddings)} vectors: each needs exactly one"
+        )
+    position = {docid: number for number, docid in enumerate(document_ids)}
+    if len(position) != len(document_ids):
+        raise DataError(f"{len(document_ids) - len(position)} document ids occur more than once")
+    gains = check_relevant(queries, position, relevant)
+    ids = sorted(document_ids, reverse=True)
+    if ids != list(document_ids):
+        document_embeddings = document_embeddings[[position[docid] for docid in ids]]
+        position = {docid: number for number, docid in enumerate(ids)}
+    metrics = with_primary(metrics, primary)
+    full, depth = document_embeddings.dim, _depth(metrics, depth)
+
+    lookup_N = np.zeros(len(ids))
+    parts: dict[int, list[Result]] = {dim: [] for dim in dict.fromkeys((full, *dims))}
+    top: dict[str, list[tuple[str, float]]] = {}
+    first_rank: dict[str, int | None] = {}
+    qids = list(queries)
+    for start in range(0, len(qids), _QUERIES_AT_ONCE):
+        block = qids[start : start + _QUERIES_AT_ONCE]
+        found = search_top_k(
+            query_embeddings.values[start : start + len(block)],
+            document_embeddings.values,
+            depth,
+            dims=tuple(parts),
+            similarity=similarity,
+            block_scores=block_scores,
+        )
+        for dim, best in found.items():
+            ranked = [
+                (qid, _gains(row_K, gains[qid], position, lookup_N), gains[qid])
+                for qid, row_K in zip(block, best.indices.numpy())
+            ]
+            parts[dim].append(score_rankings(ranked, metrics))
+            if dim == full:
+                first_rank |= {qid: first_relevant_rank(gains_K) for qid, gains_K, _ in ranked}
+        rows = zip(found[full].indices[:, :SHOWN].tolist(), found[full].scores[:, :SHOWN].tolist())
+        for qid, (row, values) in zip(block, rows):
+            top[qid] = [(ids[number], value) for number, value in zip(row, values)]
+    merged = {dim: merge_results(pieces) for dim, pieces in parts.items()}
+    return RetrievalResult(
+        scores=merged[full],
+        by_dim={dim: merged[dim] for dim in dims},
+        primary=primary,
+        top=top,
+        first_rank=first_rank,
+        queries={qid: query_text(value) for qid, value in queries.items()},
+        relevant=gains,
+        corpus_size=len(ids),
+        facts={"similarity": similarity, "embedding dimension": full},
+    )
+
+
+def _gains(
+    row_K: np.ndarray, judged: Mapping[str, float], position: Mapping[str, int], lookup_N: np.ndarray
+) -> np.ndarray:
+    """Gains (K,) of the documents of ``row_K``; ``lookup_N`` is scratch space, zero before and after."""
+    known = {position[docid]: gain for docid, gain in judged.items() if docid in position}
+    places = list(known)
+    lookup_N[places] = list(known.values())
+    gains_K = lookup_N[row_K]
+    lookup_N[places] = 0.0
+    return gains_K
+
+
+def _depth(metrics: Sequence[str], depth: int) -> int:
+    """Ranks that ``metrics`` need: the largest cutoff, or ``depth`` where one has none."""
+    if depth < SHOWN:
+        raise ConfigError(f"depth is {depth}: it must be at least {SHOWN}")
+    return max([SHOWN, *(parse_metric(metric)[1] or depth for metric in metrics)])
