@@ -97,3 +97,113 @@ def qwen3_vl(folder: Path, *, min_pixels: int = 28 * 28, max_pixels: int = 56 * 
     torch.manual_seed(seed)
     Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
     return folder
+
+
+def _word_pieces(folder: Path, limit: int = 64) -> int:
+    """Writes a BERT word-piece tokenizer into ``folder``; returns its size."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    raw = BertWordPieceTokenizer(lowercase=True)
+    raw.train_from_iterator(TRAINING_TEXT, vocab_size=300, min_frequency=1, show_progress=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    raw.save_model(str(folder))
+    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=limit)
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
+
+
+def bert(folder: Path, *, dropout: float = 0.1, seed: int = 0) -> Path:
+    """A two-layer BERT without Sentence Transformers files; returns ``folder``."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    size = _word_pieces(folder)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
+        max_position_embeddings=64, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def qwen3(folder: Path, *, seed: int = 0) -> Path:
+    """A two-layer Qwen3 language model without Sentence Transformers files; returns ``folder``."""
+    import torch
+    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+    tokens = qwen3_vl(folder.with_name(folder.name + "-tokens"))
+    tokenizer = AutoTokenizer.from_pretrained(tokens)
+    tokenizer.chat_template = None
+    tokenizer.padding_side = "left"
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    torch.manual_seed(seed)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=512,
+    )  # fmt: skip
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def vit(folder: Path, *, hidden: int = 32, seed: int = 0) -> Path:
+    """A two-layer ViT with its image processor; returns ``folder``."""
+    import torch
+    from transformers import ViTConfig, ViTModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    config = ViTConfig(
+        hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=64, patch_size=16
+    )
+    ViTModel(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "ViTImageProcessor",
+                "size": {"height": 64, "width": 64},
+                "image_mean": [0.5, 0.4, 0.3],
+                "image_std": [0.2, 0.3, 0.4],
+            }
+        )
+    )
+    return folder
+
+
+def clip(folder: Path, *, seed: int = 0) -> Path:
+    """A two-tower CLIP with its processor; returns ``folder``."""
+    import torch
+    from transformers import BertTokenizerFast, CLIPConfig, CLIPModel
+
+    size = _word_pieces(folder, limit=32)
+    facts = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts | {"processor_class": "CLIPProcessor"}))
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "CLIPImageProcessor",
+                "processor_class": "CLIPProcessor",
+                "size": {"shortest_edge": 64},
+                "crop_size": {"height": 64, "width": 64},
+                "image_mean": [0.48, 0.46, 0.41],
+                "image_std": [0.27, 0.26, 0.28],
+                "do_center_crop": True,
+            }
+        )
+    )
+    tokenizer = BertTokenizerFast.from_pretrained(folder)
+    torch.manual_seed(seed)
+    config = CLIPConfig(
+        text_config={"vocab_size": size, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+                     "num_attention_heads": 2, "max_position_embeddings": 32, "projection_dim": 24,
+                     "eos_token_id": tokenizer.sep_token_id, "pad_token_id": tokenizer.pad_token_id,
+                     "bos_token_id": tokenizer.cls_token_id},
+        vision_config={"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+                       "image_size": 64, "patch_size": 16, "projection_dim": 24},
+        projection_dim=24,
+    )  # fmt: skip
+    CLIPModel(config).save_pretrained(folder)
+    return folder

@@ -25,7 +25,7 @@ from sightline.inputs.chat import infer_format
 from sightline.inputs.pixels import find_normalization
 from sightline.inputs.processor import ItemProcessor, part_of
 from sightline.modules.backbone import Backbone
-from sightline.modules.calls import CallTable, chat_template, infer_calls
+from sightline.modules.calls import CallTable, Modality, chat_template, infer_calls, processor_modalities
 
 if TYPE_CHECKING:
     from sightline.checkpoint.read import LoadOptions
@@ -75,7 +75,7 @@ def load_backbone(
     table = table or infer_calls(model, processor)
     items = ItemProcessor(
         processor=processor,
-        calls=table.groups(),
+        calls=_possible(table, processor),
         message_format=facts.get("modality_config", {}).get("message", {}).get("format")
         or infer_format(chat_template(processor)),
         processing_kwargs=facts.get("processing_kwargs", {}),
@@ -100,6 +100,12 @@ def default_pooling(config: PretrainedConfig) -> str:
     if causal or architecture.endswith("ForCausalLM") or kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         return "lasttoken"
     return "mean"
+
+
+def _possible(table: CallTable, processor: Any) -> dict[Modality, str]:
+    """The calls whose inputs the processor can prepare; a video call may lack its processor."""
+    able = {*processor_modalities(processor), "message"}
+    return {key: name for key, name in table.groups().items() if {key} <= able or set(key) <= able}
 
 
 def _merged(facts: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:

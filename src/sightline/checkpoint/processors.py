@@ -10,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, ProcessorMixin
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, ImageProcessingMixin, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
 from sightline.checkpoint.layout import read_facts
 from sightline.errors import CheckpointError
+from sightline.inputs.processor import part_of
 from sightline.inputs.video_settings import VIDEO_FILE, CarriedVideoSettings
 
 
@@ -33,8 +34,11 @@ def load_processor(folder: Path, model_type: str, **kwargs: Any) -> Any:
     carried = (folder / VIDEO_FILE).is_file() or _names_video(folder)
     try:
         if carried and not is_torchvision_available():
-            return _without_torchvision(folder, model_type, kwargs)
-        return AutoProcessor.from_pretrained(folder, **kwargs)
+            processor = _without_torchvision(folder, model_type, kwargs)
+        else:
+            processor = AutoProcessor.from_pretrained(folder, **kwargs)
+        _limit_pixels(processor, kwargs, folder)
+        return processor
     except ImportError as error:
         first = next((line for line in str(error).splitlines() if line.strip()), str(error))
         raise CheckpointError(f"{folder}: its processor cannot be loaded: {first.strip()}") from error
@@ -42,6 +46,22 @@ def load_processor(folder: Path, model_type: str, **kwargs: Any) -> Any:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{folder}: no processor can be loaded from it: {error}") from error
+
+
+def _limit_pixels(processor: Any, kwargs: dict[str, Any], folder: Path) -> None:
+    """Makes min_pixels and max_pixels hold; some releases of transformers take them and do nothing."""
+    wanted = {"shortest_edge": kwargs.get("min_pixels"), "longest_edge": kwargs.get("max_pixels")}
+    wanted = {edge: pixels for edge, pixels in wanted.items() if pixels is not None}
+    if not wanted:
+        return
+    images = part_of(processor, "image_processor") if isinstance(processor, ProcessorMixin) else processor
+    size = dict(images.size) if isinstance(images, ImageProcessingMixin) else {}
+    if not {"shortest_edge", "longest_edge"} <= set(size):
+        raise CheckpointError(
+            f"{folder}: min_pixels and max_pixels do not apply to a {type(images or processor).__name__}, which sizes "
+            f"images by {size or 'no setting'}; set `size` instead"
+        )
+    images.size = type(images.size)(**(size | wanted))
 
 
 def _names_video(folder: Path) -> bool:

@@ -62,6 +62,11 @@ class ItemProcessor:
         return part_of(self.processor, "tokenizer")
 
     @property
+    def carries_video(self) -> bool:
+        """Whether the model has a video processor that cannot be loaded here."""
+        return any(isinstance(part, CarriedVideoSettings) for part in vars(self.processor).values())
+
+    @property
     def max_tokens(self) -> int | None:
         """Tokens an item is cut at, or None without a limit."""
         limit = self.processing_kwargs.get("text", {}).get("max_length")
@@ -94,7 +99,9 @@ class ItemProcessor:
             if isinstance(error, InputError):
                 raise
             raise InputError(self._explain(error), source=item.source) from error
-        features = {name: _unpadded(name, value) for name, value in values.items() if isinstance(value, Tensor)}
+        features = {
+            name: _unpadded(name, value) for name, value in values.items() if isinstance(value, Tensor)
+        }
         if "input_ids" in features and not features["input_ids"].numel():
             features |= self._empty_text(features)
         key = "+".join(modality) if isinstance(modality, tuple) else modality
@@ -122,13 +129,18 @@ class ItemProcessor:
     def _modality(self, item: Item) -> str | tuple[str, ...]:
         missing = sorted(part for part in item.modalities if not self._takes(part))
         if missing:
+            hint = ""
+            if "video" in missing and self.carries_video:
+                hint = "; its video processor needs torchvision (pip install torchvision)"
             raise InputError(
-                f"the model takes {self._spoken()}, not {', '.join(missing)}", source=item.source
+                f"the model takes {self._spoken()}, not {', '.join(missing)}{hint}", source=item.source
             )
         if "message" in self.calls:
             return "message"
         if item.modality not in self.calls:
-            shown = "chat messages" if item.is_message else " and ".join(sorted(item.modalities)) + " together"
+            shown = (
+                "chat messages" if item.is_message else " and ".join(sorted(item.modalities)) + " together"
+            )
             raise InputError(f"the model takes {self._spoken()}, but not {shown}", source=item.source)
         return item.modality
 
@@ -160,7 +172,9 @@ class ItemProcessor:
         return dict(self.processor(inputs["audio"], return_tensors="pt", **audio_kwargs))
 
     def _chat(self, item: Item, prompt: str | None) -> dict[str, Any]:
-        messages = chat.to_messages(item, lambda part: self.open(part, item.source), self.message_format, prompt)
+        messages = chat.to_messages(
+            item, lambda part: self.open(part, item.source), self.message_format, prompt
+        )
         values = self._small(self._render(messages))
         limit = self.max_tokens
         tokens = values["input_ids"].shape[-1]
@@ -236,7 +250,10 @@ class ItemProcessor:
         options = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
         token = next(option for option in options if option is not None)
         filled = {name: value.new_zeros(1) for name, value in features.items() if name in SEQUENCE_FILL}
-        return filled | {"input_ids": torch.tensor([token]), "attention_mask": torch.ones(1, dtype=torch.long)}
+        return filled | {
+            "input_ids": torch.tensor([token]),
+            "attention_mask": torch.ones(1, dtype=torch.long),
+        }
 
     def _cost(self, features: Mapping[str, Tensor]) -> Cost:
         patches = 0

@@ -9,21 +9,21 @@ from typing import Any
 VIDEO_FILE = "video_preprocessor_config.json"
 
 
-class CarriedVideoSettings:
+class CarriedVideoSettings(dict[str, Any]):
     """The settings of a video processor that needs torchvision; processes nothing.
 
-    A processor that holds one does not take video (see `modules.calls.processor_modalities`).
+    A dict, because transformers writes the parts of a processor into one JSON file. A processor that holds
+    one does not take video (see `modules.calls.processor_modalities`).
     """
 
+    # Read by transformers when the processor is called and saved.
     model_input_names: tuple[str, ...] = ()
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
+    _auto_class = None
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as they were read."""
-        return dict(self.settings)
+        return dict(self)
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Writes the settings back under the name they were read from."""
-        (Path(folder) / VIDEO_FILE).write_text(json.dumps(self.settings, indent=2) + "\n")
+        (Path(folder) / VIDEO_FILE).write_text(json.dumps(self, indent=2) + "\n")

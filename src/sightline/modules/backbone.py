@@ -68,7 +68,7 @@ class Backbone(Module):
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        return tuple(self.table.calls)
+        return tuple(self.processor.calls)
 
     def facts(self) -> dict[str, Any]:
         """ST's ``sentence_bert_config.json``, as ST 5.4 and later write it."""
