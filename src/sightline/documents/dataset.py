@@ -1,0 +1,161 @@
+"""A dataset on disk, opened: pages, questions, and the views that training, evaluation and search take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sightline.documents import store
+from sightline.documents.records import Document, Page, Question
+from sightline.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+Fields = Literal["both", "text", "image"]
+FIELDS: tuple[Fields, ...] = ("both", "text", "image")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pages of documents with questions about them, as ``sightline ingest`` writes it.
+
+    Attributes:
+        root: the folder, absolute.
+        head: the contents of dataset.json.
+        documents: every file of the ingested folder, the skipped ones too, sorted by name.
+        all_questions: every question in the order of the question files; see `questions`.
+    """
+
+    root: Path
+    head: Mapping[str, Any]
+    documents: tuple[Document, ...]
+    all_questions: tuple[Question, ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Dataset:
+        """Open a dataset folder; page images become absolute paths and are not read.
+
+        Raises:
+            DataError: when the folder is missing, not a dataset, unfinished or damaged.
+        """
+        root = Path(path).absolute()
+        head = store.read_head(root)
+        documents = tuple(
+            replace(item, pages=tuple(replace(page, image=str(root / page.image)) for page in item.pages))
+            for item in store.read_documents_table(root)
+        )
+        return cls(root, head, documents, store.read_questions_table(root))
+
+    @cached_property
+    def pages(self) -> tuple[Page, ...]:
+        """Every page, sorted by document and page number."""
+        return tuple(page for document in self.documents for page in document.pages)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Page]:
+        return {page.page_id: page for page in self.pages}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have documents, sorted."""
+        return tuple(sorted({item.split for item in self.documents if item.split is not None}))
+
+    def page(self, page_id: str) -> Page:
+        """The page called ``"<document>#p<zero-based page>"``.
+
+        Raises:
+            DataError: when the dataset has no such page.
+        """
+        try:
+            return self._by_id[page_id]
+        except KeyError:
+            raise DataError(f"{self.root}: there is no page '{page_id}'") from None
+
+    def questions(self, split: str | None = None) -> tuple[Question, ...]:
+        """The questions of a split, or all of them."""
+        self._check_split(split)
+        return tuple(item for item in self.all_questions if split is None or item.split == split)
+
+    def corpus(self, fields: Fields = "both", split: str | None = None) -> dict[str, Any]:
+        """What is embedded for each page, by page id.
+
+        ``"text"`` gives the text layer as str; a page without one is ``""`` and stays in the corpus,
+        because a search over text has to pay for the pages it cannot see. ``"image"`` gives the image's
+        path, ``"both"`` gives ``{"text": str, "image": Path}``, without ``"text"`` where there is none.
+
+        Args:
+            fields: which part of the pages to use.
+            split: only the pages of this split's documents; all pages when None.
+        """
+        self._check_split(split)
+        return {
+            page.page_id: _value(page, fields)
+            for document in self.documents
+            if split is None or document.split == split
+            for page in document.pages
+        }
+
+    def queries(self, split: str | None = None) -> dict[str, str]:
+        """The questions' texts by id."""
+        return {item.id: item.query for item in self.questions(split)}
+
+    def relevant(self, split: str | None = None) -> dict[str, set[str]]:
+        """The page ids that answer each question, by question id."""
+        return {item.id: set(item.page_ids) for item in self.questions(split)}
+
+    def train_rows(self, fields: Fields = "both", split: str = "train") -> datasets.Dataset:
+        """Pairs to train on: columns ``anchor`` (the question) and ``positive`` (a page that answers it).
+
+        A question with several gold pages gives a row for each. Images are paths as str and are opened
+        by whoever preprocesses the row; with ``fields="both"`` the positive is
+        ``{"text": str | None, "image": str}``. With ``fields="text"`` pages without text are left out:
+        nothing can be learnt from an empty positive.
+
+        Raises:
+            DataError: when the split has no questions (or, for text, no page with text).
+        """
+        import datasets
+
+        pairs = [(item.query, self._by_id[name]) for item in self.questions(split) for name in item.page_ids]
+        if fields == "text":
+            pairs = [(query, page) for query, page in pairs if page.text]
+        if not pairs:
+            raise DataError(
+                f"{self.root}: split '{split}' has no questions to train on; give a question file"
+                " with `sightline ingest --questions FILE`"
+            )
+        text = datasets.Value("string")
+        positive = {"text": text, "image": text} if fields == "both" else text
+        return datasets.Dataset.from_dict(
+            {
+                "anchor": [query for query, _ in pairs],
+                "positive": [_row_value(page, fields) for _, page in pairs],
+            },
+            features=datasets.Features({"anchor": text, "positive": positive}),
+        )
+
+    def _check_split(self, split: str | None) -> None:
+        if split is not None and split not in self.splits:
+            known = ", ".join(self.splits) or "none"
+            raise DataError(f"{self.root}: there is no split '{split}'; it has {known}")
+
+
+def _value(page: Page, fields: Fields) -> Any:
+    if fields == "text":
+        return page.text
+    if fields == "image":
+        return Path(page.image)
+    if fields == "both":
+        return {"text": page.text, "image": Path(page.image)} if page.text else {"image": Path(page.image)}
+    raise DataError(f"fields '{fields}' is not one of {', '.join(FIELDS)}")
+
+
+def _row_value(page: Page, fields: Fields) -> Any:
+    value = _value(page, fields)
+    if fields == "both":
+        return {"text": page.text or None, "image": page.image}
+    return str(value)

@@ -1,0 +1,217 @@
+"""Question files: JSON lines ``{"id", "query", "document", "pages": [zero-based]}``, checked line by line.
+
+A collection of images may write ``"image"`` for ``"document"``; ``pages`` may be left out where the
+document has one page. ``"split"`` decides the side of the whole document. Other columns are kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sightline.documents.records import SPLITS, Document, Question
+from sightline.errors import DataError
+
+MAX_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A line of a question file, its document found but its pages not yet checked.
+
+    Attributes:
+        where: ``"questions.jsonl:12"``.
+        pages: None where the line names none.
+    """
+
+    where: str
+    id: str
+    query: str
+    document: str
+    pages: tuple[int, ...] | None
+    split: str | None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Problems:
+    """Collects what is wrong, so that a person mends a file once and not line by line."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, where: str, message: str) -> None:
+        self.found.append(f"{where}: {message}")
+
+    def raise_any(self) -> None:
+        if self.found:
+            rest = len(self.found) - MAX_ERRORS
+            more = [f"and {rest} more"] if rest > 0 else []
+            raise DataError("\n".join([*self.found[:MAX_ERRORS], *more]))
+
+
+class Names:
+    """Finds documents by the names people give them.
+
+    A name matches the document id itself; else the only document whose id ends in it ("2023.pdf" for
+    "reports/2023.pdf"), or that it ends in ("images/7.png" where the folder ``images`` was ingested).
+    """
+
+    def __init__(self, documents: Iterable[str]) -> None:
+        self._exact = set(documents)
+        self._by_tail: dict[str, set[str]] = {}
+        for name in self._exact:
+            parts = name.split("/")
+            for start in range(1, len(parts)):
+                self._by_tail.setdefault("/".join(parts[start:]), set()).add(name)
+
+    def find(self, name: str) -> str:
+        """The document id.
+
+        Raises:
+            DataError: when no document or more than one matches; without the place, which the caller knows.
+        """
+        name = name.replace("\\", "/").removeprefix("./") if name not in self._exact else name
+        if name in self._exact:
+            return name
+        if longer := self._by_tail.get(name):
+            if len(longer) == 1:
+                return next(iter(longer))
+            examples = ", ".join(sorted(longer)[:3])
+            raise DataError(f"document '{name}' may be any of {examples}; write the whole path")
+        parts = name.split("/")
+        for start in range(1, len(parts)):
+            if (tail := "/".join(parts[start:])) in self._exact:
+                return tail
+        raise DataError(f"document '{name}' is not in the folder")
+
+
+def read_questions(paths: Sequence[Path], documents: Iterable[str]) -> list[Asked]:
+    """The questions of all files, their documents found among ``documents``.
+
+    Raises:
+        DataError: naming file and line of everything wrong, up to 20 at once.
+    """
+    names, problems = Names(documents), _Problems()
+    asked: list[Asked] = []
+    first_use: dict[str, str] = {}
+    sides: dict[str, Asked] = {}
+    for path in paths:
+        for where, line in _lines(path):
+            try:
+                item = _parse(where, line, names)
+            except DataError as error:
+                problems.add(where, str(error))
+                continue
+            if item.id in first_use:
+                problems.add(where, f"id '{item.id}' is taken by {first_use[item.id]}; ids must differ")
+                continue
+            first_use[item.id] = where
+            if item.split is not None:
+                other = sides.setdefault(item.document, item)
+                if other.split != item.split:
+                    problems.add(
+                        where,
+                        f"split '{item.split}', but {other.where} puts '{item.document}' in '{other.split}';"
+                        " a document is on one side",
+                    )
+            asked.append(item)
+    problems.raise_any()
+    if paths and not asked:
+        raise DataError(f"{', '.join(map(str, paths))}: no question in it")
+    return asked
+
+
+def place_questions(
+    asked: Sequence[Asked], documents: Sequence[Document], splits: Mapping[str, str]
+) -> tuple[tuple[Question, ...], tuple[str, ...]]:
+    """The questions whose pages were read, and a note for each one that had to be dropped.
+
+    Raises:
+        DataError: naming file and line where a page is outside its document.
+    """
+    by_name = {item.document: item for item in documents}
+    problems = _Problems()
+    questions: list[Question] = []
+    dropped: list[str] = []
+    for item in asked:
+        document = by_name[item.document]
+        if document.status != "ok":
+            dropped.append(
+                f"{item.where}: question '{item.id}' is dropped because {item.document} was skipped"
+            )
+            continue
+        pages = item.pages
+        if pages is None:
+            if document.page_count != 1:
+                problems.add(
+                    item.where, f"'pages' is missing; {item.document} has {document.page_count} pages"
+                )
+                continue
+            pages = (0,)
+        outside = [page for page in pages if not 0 <= page < document.page_count]
+        if outside:
+            problems.add(
+                item.where,
+                f"page {outside[0]} is outside {item.document}, whose pages are 0 to"
+                f" {document.page_count - 1} (counted from 0)",
+            )
+            continue
+        present = {page.page for page in document.pages}
+        kept = tuple(page for page in dict.fromkeys(pages) if page in present)
+        if kept:
+            split = splits[item.document]
+            questions.append(Question(item.id, item.query, item.document, kept, split, item.extra))
+        else:
+            dropped.append(f"{item.where}: question '{item.id}' is dropped because its pages cannot be read")
+    problems.raise_any()
+    return tuple(questions), tuple(dropped)
+
+
+def _lines(path: Path) -> Iterable[tuple[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such question file") from error
+    except UnicodeDecodeError as error:
+        row = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}:{row}: not UTF-8 text; save the file as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    # Not splitlines(): JSON strings may hold U+2028, which that takes for the end of a line.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield f"{path.name}:{number}", line
+
+
+def _parse(where: str, line: str, names: Names) -> Asked:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise DataError("a line must be one JSON object")
+    identity = record.pop("id", None)
+    if isinstance(identity, int) and not isinstance(identity, bool):
+        identity = str(identity)
+    query = record.pop("query", None)
+    name = record.pop("document") if "document" in record else record.pop("image", None)
+    pages = record.pop("pages", None)
+    split = record.pop("split", None)
+    for column, value in (("id", identity), ("query", query), ("document", name)):
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"'{column}' is missing or empty")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise DataError(f"'{column}' holds half a character (a lone surrogate)")
+    if pages is not None:
+        if not isinstance(pages, list) or not pages:
+            raise DataError("'pages' must be a list of page numbers counted from 0, like [3, 4]")
+        if not all(isinstance(page, int) and not isinstance(page, bool) for page in pages):
+            raise DataError(f"'pages' holds something that is no page number: {pages}")
+    if split is not None and split not in SPLITS:
+        raise DataError(f"split '{split}' is not one of {', '.join(SPLITS)}")
+    return Asked(
+        where, identity, query.strip(), names.find(name), tuple(pages) if pages else None, split, record
+    )

@@ -1,0 +1,169 @@
+"""What ingestion knows of a document, a page and a question, and the settings that made them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sightline.errors import ConfigError
+
+Status = Literal["ok", "skipped"]
+SPLITS = ("train", "validation", "test")
+
+# Processors of vision-language models (Qwen's smart_resize among them) refuse longer strips than this.
+MAX_ASPECT = 200
+# JPEG's own limit is 65,535 pixels per side.
+MAX_SIDE = 65_500
+# 50 metres at 72 points to the inch; the PDF format itself stops at 14,400 units.
+MAX_POINTS = 144_000
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """How files become pages.
+
+    Attributes:
+        pixels: the most pixels a page image has. PDF pages are rendered to this size, images are only
+            ever made smaller; the aspect ratio is kept.
+        page_seconds: a page that takes longer is given up, and the file with its second such page.
+        memory_mb: address space one worker may use, in MiB.
+        max_pages: a document with more pages is refused.
+        max_file_mb: a larger file is refused unread, in MiB.
+        test_fraction: the share of documents set aside as test documents.
+        seed: another seed splits the documents another way.
+    """
+
+    pixels: int = 1_000_000
+    page_seconds: float = 15.0
+    memory_mb: int = 1536
+    max_pages: int = 20_000
+    max_file_mb: int = 2048
+    test_fraction: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("pixels", 1_000 <= self.pixels <= 64_000_000, "between 1,000 and 64,000,000"),
+            ("page_seconds", self.page_seconds > 0, "above 0"),
+            ("memory_mb", self.memory_mb >= 512, "at least 512"),
+            ("max_pages", self.max_pages >= 1, "at least 1"),
+            ("max_file_mb", self.max_file_mb >= 1, "at least 1"),
+            ("test_fraction", 0.0 <= self.test_fraction <= 1.0, "between 0 and 1"),
+        )
+        for name, good, rule in checks:
+            if not good:
+                raise ConfigError(f"ingest: {name} must be {rule}, not {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: its image by path, its text layer and where it came from.
+
+    Attributes:
+        page_id: ``"<document>#p<page>"``.
+        document: path of the file inside the ingested folder, with ``/``.
+        page: zero-based page number.
+        image: path of the page image; inside the dataset folder as stored, absolute once loaded.
+        width, height: of the page image, in pixels.
+        text: the text layer, ``""`` where there is none.
+        content_hash: SHA-256 of the image file.
+        text_source: ``"pdf"`` or ``"none"``.
+    """
+
+    page_id: str
+    document: str
+    page: int
+    image: str
+    width: int
+    height: int
+    text: str
+    content_hash: str
+    text_source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file of the ingested folder, read or refused.
+
+    Attributes:
+        document: path inside the ingested folder, with ``/``.
+        source: absolute path of the file.
+        sha256: of the file's bytes; ``""`` where they could not be read.
+        page_count: pages the file says it has.
+        status: ``"ok"``, or ``"skipped"`` where no page could be used.
+        error: why it was skipped, or which of its pages were left out and why; else ``""``.
+        pages: the pages read, in order.
+        split: the side all its questions are on; None where skipped.
+    """
+
+    document: str
+    source: str
+    sha256: str = ""
+    page_count: int = 0
+    status: Status = "ok"
+    error: str = ""
+    pages: tuple[Page, ...] = ()
+    split: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Document:
+        known = {name: values[name] for name in _DOCUMENT_FIELDS if name in values}
+        return cls(**{**known, "pages": tuple(Page(**page) for page in values.get("pages", ()))})
+
+    def with_pages(self, pages: Sequence[Page]) -> Document:
+        return replace(self, pages=tuple(pages))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question a person asks, and the pages that answer it.
+
+    Attributes:
+        id: unique within the dataset.
+        query: the question.
+        document: the document it is about.
+        pages: zero-based gold pages, all of them relevant.
+        split: that of the document.
+        extra: further columns of the question file, as they were.
+    """
+
+    id: str
+    query: str
+    document: str
+    pages: tuple[int, ...]
+    split: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def page_ids(self) -> tuple[str, ...]:
+        return tuple(page_id(self.document, page) for page in self.pages)
+
+
+_DOCUMENT_FIELDS = tuple(item.name for item in fields(Document))
+
+
+def image_location(content_hash: str) -> str:
+    """Where the page image with this hash lies inside the dataset folder."""
+    return f"images/{content_hash[:2]}/{content_hash}.jpg"
+
+
+def plain_name(path: str | Path) -> str:
+    """A file name that is not UTF-8, with its odd bytes written out, because Parquet holds UTF-8 only."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def page_id(document: str, page: int) -> str:
+    """The name of a page everywhere: ``"reports/2023.pdf#p4"`` is the fifth page."""
+    return f"{document}#p{page}"

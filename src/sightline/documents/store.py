@@ -1,0 +1,257 @@
+"""The dataset folder on disk: its Parquet files, the journal of an unfinished run, and the lock.
+
+dataset.json            written last: a folder without it is not a dataset yet
+pages.parquet           one row per page
+documents.parquet       one row per file of the ingested folder, read or refused
+questions.parquet       one row per question
+images/ab/abcd....jpg   page images by the SHA-256 of the file
+ingest.journal          only while a run is unfinished: the records of finished documents
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightline.documents.records import Document, Page, Question
+from sightline.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = "sightline-dataset"
+VERSION = 1
+HEAD = "dataset.json"
+JOURNAL = "ingest.journal"
+TABLES = ("pages.parquet", "documents.parquet", "questions.parquet")
+SYNC_SECONDS = 1.0
+_QUESTION_COLUMNS = ("id", "query", "document", "pages", "split")
+
+
+def read_head(root: Path) -> dict[str, Any]:
+    """The contents of dataset.json.
+
+    Raises:
+        DataError: when the folder is missing, not a dataset, unfinished or of a newer version.
+    """
+    path = root / HEAD
+    if not path.is_file():
+        if (root / JOURNAL).is_file():
+            raise DataError(f"{root}: ingest did not finish; run the same `sightline ingest` again to go on")
+        if not root.is_dir():
+            raise DataError(f"{root}: there is no such folder; `sightline ingest FOLDER -o {root}` makes it")
+        raise DataError(f"{root} is not a dataset (it has no {HEAD}); `sightline ingest` makes one")
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); run `sightline ingest` again") from error
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise DataError(f"{path} does not describe a Sightline dataset")
+    if head.get("version") != VERSION:
+        raise DataError(f"{path} has version {head.get('version')}; this Sightline reads version {VERSION}")
+    return head
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the folder for one ingest; the lock ends with the process, even after kill -9.
+
+    Raises:
+        DataError: when another ingest has it.
+    """
+    import fcntl
+
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"{root}: another ingest is writing here; wait for it or choose another folder"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+class Journal:
+    """Records of finished documents, appended one JSON line each, so that a killed run loses nothing.
+
+    The first line says which settings made the records; with other settings they are not used again.
+    A half-written last line, which a kill can leave, is cut off.
+    """
+
+    def __init__(self, root: Path, made_by: Mapping[str, Any]) -> None:
+        path = root / JOURNAL
+        header = json.dumps({"journal": VERSION, "made_by": dict(made_by)}, sort_keys=True)
+        self.documents: dict[str, Document] = {}
+        good = self._read(path, header) if path.is_file() else 0
+        self._file = path.open("r+b" if good else "wb")
+        self._file.truncate(good)
+        self._file.seek(good)
+        self._synced = time.monotonic()
+        if not good:
+            self._file.write(header.encode() + b"\n")
+            self.sync()
+
+    def _read(self, path: Path, header: str) -> int:
+        """Fill ``documents``; the number of bytes that are whole lines of this journal."""
+        good = 0
+        with path.open("rb") as file:
+            if file.readline() != header.encode() + b"\n":
+                return 0
+            good = file.tell()
+            for line in file:
+                try:
+                    record = Document.from_dict(json.loads(line))
+                except (ValueError, TypeError):
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                self.documents[record.document] = record
+                good += len(line)
+        return good
+
+    def add(self, record: Document) -> None:
+        """Append a record; it survives a kill at once and a power cut a second later."""
+        self._file.write(json.dumps(record.to_dict()).encode() + b"\n")
+        self._file.flush()
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def write_dataset(
+    root: Path, documents: Sequence[Document], questions: Sequence[Question], head: Mapping[str, Any]
+) -> None:
+    """Replace the dataset in ``root``: tables first, dataset.json last, so that no mixture can be loaded."""
+    tables = (_pages_table(documents), _documents_table(documents), _questions_table(questions))
+    for name, table in zip(TABLES, tables):
+        _write_table(root / f".{name}.tmp", table)
+    (root / HEAD).unlink(missing_ok=True)
+    for name in TABLES:
+        (root / f".{name}.tmp").replace(root / name)
+    temporary = root / f".{HEAD}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump({"format": FORMAT, "version": VERSION, **head}, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(root / HEAD)
+    (root / JOURNAL).unlink(missing_ok=True)
+
+
+def prune_images(root: Path, documents: Iterable[Document]) -> None:
+    """Delete page images that no page uses any more, and what a killed run left half-written."""
+    used = {page.image for document in documents for page in document.pages}
+    for path in (root / "images").glob("??/*"):
+        if path.relative_to(root).as_posix() not in used and path.suffix in (".jpg", ".tmp"):
+            path.unlink()
+
+
+def read_documents_table(root: Path) -> tuple[Document, ...]:
+    """The documents of a finished dataset with their pages, in order."""
+    pages: dict[str, list[Page]] = {}
+    for row in _rows(root / "pages.parquet"):
+        page = Page(**row)
+        pages.setdefault(page.document, []).append(page)
+    return tuple(
+        Document.from_dict({**row, "pages": ()}).with_pages(pages.get(row["document"], ()))
+        for row in _rows(root / "documents.parquet")
+    )
+
+
+def read_questions_table(root: Path) -> tuple[Question, ...]:
+    """The questions of a finished dataset, in order."""
+    return tuple(
+        Question(
+            id=row["id"],
+            query=row["query"],
+            document=row["document"],
+            pages=tuple(row["pages"]),
+            split=row["split"],
+            extra={name: value for name, value in row.items() if name not in _QUESTION_COLUMNS},
+        )
+        for row in _rows(root / "questions.parquet")
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pylist()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; run `sightline ingest` again") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error}); run `sightline ingest` again") from error
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, compression="zstd", row_group_size=10_000)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _pages_table(documents: Sequence[Document]) -> pa.Table:
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int32()
+    schema = pa.schema(
+        {
+            "page_id": text,
+            "document": text,
+            "page": number,
+            "image": text,
+            "width": number,
+            "height": number,
+            "text": text,
+            "content_hash": text,
+            "text_source": text,
+        }
+    )
+    return pa.Table.from_pylist([page.to_dict() for item in documents for page in item.pages], schema=schema)
+
+
+def _documents_table(documents: Sequence[Document]) -> pa.Table:
+    import pyarrow as pa
+
+    names = ("document", "source", "sha256", "page_count", "pages", "status", "error", "split")
+    types = {name: pa.int32() if name in ("page_count", "pages") else pa.string() for name in names}
+    rows = [{**{name: getattr(item, name) for name in names}, "pages": len(item.pages)} for item in documents]
+    return pa.Table.from_pylist(rows, schema=pa.schema(types))
+
+
+def _questions_table(questions: Sequence[Question]) -> pa.Table:
+    import pyarrow as pa
+
+    columns: dict[str, pa.Array] = {
+        "id": pa.array([item.id for item in questions], pa.string()),
+        "query": pa.array([item.query for item in questions], pa.string()),
+        "document": pa.array([item.document for item in questions], pa.string()),
+        "pages": pa.array([list(item.pages) for item in questions], pa.list_(pa.int32())),
+        "split": pa.array([item.split for item in questions], pa.string()),
+    }
+    for name in sorted({name for item in questions for name in item.extra}):
+        values = [item.extra.get(name) for item in questions]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            # A column of mixed kinds has no Arrow type; it is kept as JSON text.
+            columns[name] = pa.array([json.dumps(value) for value in values], pa.string())
+    return pa.table(columns)
