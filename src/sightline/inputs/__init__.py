@@ -1,0 +1,1 @@
+"""From what a person hands over to features: parse, open, preprocess, plan, pad."""
