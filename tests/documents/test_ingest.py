@@ -276,9 +276,37 @@ def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         ingest(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "in").mkdir()
+    (tmp_path / "single.pdf").touch()
+    with pytest.raises(DataError, match="is a file; give the folder"):
+        ingest(tmp_path / "single.pdf", tmp_path / "out")
     with pytest.raises(DataError, match="no files"):
         ingest(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_readers_are_renewed_now_and_then(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("sightline.documents.pool.FILES_PER_WORKER", 1)
+    report = ingest(folder, tmp_path / "out", settings=SMALL, workers=2)
+    assert (report.documents, report.skipped) == (3, ())
+
+
+def test_interrupt_ends_the_readers_and_keeps_what_was_read(make_pdf, tmp_path):
+    base, out = tmp_path / "in", tmp_path / "out"
+    for number in range(20):
+        make_pdf(base / f"{number:02}.pdf", ["text"])
+    command = [sys.executable, "-c", SLOW_RUN, str(base), str(out)]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    journal = out / store.JOURNAL
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
+        assert run.poll() is None
+        time.sleep(0.005)
+    readers = readers_of(run.pid)
+    os.killpg(run.pid, signal.SIGINT)  # as the terminal does: to everyone at once
+    _, errors = run.communicate(timeout=30)
+    assert run.returncode == -signal.SIGINT
+    assert errors.count("Traceback") == 1, "the readers must be silent"
+    assert not [reader for reader in readers if Path(f"/proc/{reader}").exists()]
+    assert ingest(base, out, settings=SMALL).reused >= 3
 
 
 def test_two_ingests_into_one_folder(folder, tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 from sightline.documents import store
 from sightline.documents.pool import Task, read_documents
 from sightline.documents.questions import Names, place_questions, read_questions
-from sightline.documents.records import Document, IngestSettings, Question, plain_name
+from sightline.documents.records import PAGES_VERSION, Document, IngestSettings, Question, plain_name
 from sightline.documents.splits import assign_splits, read_splits
 from sightline.errors import DataError
 
@@ -111,32 +111,21 @@ def ingest(
     if splits is not None:
         given = {**_named_splits(Path(splits), names), **given}
     _prepare(root)
-    with store.locked(root):
-        made_by = {"pixels": settings.pixels, "readers": _readers()}
-        known = _finished_records(root, made_by)
-        with closing(store.Journal(root, made_by)) as journal:
-            known.update(journal.documents)
-            tasks = [Task(name, path, known.get(name)) for name, path in _largest_first(files)]
-            records = {item.document: item for item in unusable.values()}
-            reused = 0
-            with closing(read_documents(tasks, root, settings, workers or _cores())) as finished:
-                for record in _with_bar(finished, len(tasks), progress):
-                    records[record.document] = record
-                    if record is known.get(record.document):
-                        reused += 1
-                    if journal.documents.get(record.document) is not record:
-                        journal.add(record)
-                    if on_document is not None:
-                        on_document(record)
-            journal.sync()
-        ordered = [records[name] for name in sorted(records)]
-        sides = assign_splits(
-            ordered,
-            [item.document for item in asked],
-            given,
-            test_fraction=settings.test_fraction,
-            seed=settings.seed,
-        )
+    made_by = {"pixels": settings.pixels, "pages": PAGES_VERSION, "readers": _readers()}
+    reused = 0
+
+    def count(record: Document, is_reused: bool) -> None:
+        nonlocal reused
+        reused += is_reused
+        if on_document is not None:
+            on_document(record)
+
+    with store.locked(root), store.writing(root):
+        read = _read_all(files, root, settings, made_by, workers or _cores(), progress, count)
+        ordered = sorted([*read, *unusable.values()], key=lambda item: item.document)
+        about = [item.document for item in asked]
+        share, seed = settings.test_fraction, settings.seed
+        sides = assign_splits(ordered, about, given, test_fraction=share, seed=seed)
         placed, dropped = place_questions(asked, ordered, sides)
         ordered = [replace(item, split=sides.get(item.document)) for item in ordered]
         store.write_dataset(root, ordered, placed, _head(folder, settings, made_by, ordered, placed))
@@ -155,6 +144,31 @@ def ingest(
     )
 
 
+def _read_all(
+    files: Mapping[str, Path],
+    root: Path,
+    settings: IngestSettings,
+    made_by: Mapping[str, Any],
+    workers: int,
+    progress: bool | None,
+    tell: Callable[[Document, bool], None],
+) -> list[Document]:
+    """The record of every file; those of earlier runs are used again, new ones are kept in the journal."""
+    known = _finished_records(root, made_by)
+    with closing(store.Journal(root, made_by)) as journal:
+        known.update(journal.documents)
+        tasks = [Task(name, path, known.get(name)) for name, path in _largest_first(files)]
+        records = []
+        with closing(read_documents(tasks, root, settings, workers)) as finished:
+            for record in _with_bar(finished, len(tasks), progress):
+                records.append(record)
+                if journal.documents.get(record.document) is not record:
+                    journal.add(record)
+                tell(record, record is known.get(record.document))
+        journal.sync()
+    return records
+
+
 def _paths(value: str | Path | Sequence[str | Path] | None) -> list[Path]:
     if value is None:
         return []
@@ -165,6 +179,8 @@ def _discover(
     folder: Path, output: Path, ignore: Sequence[Path]
 ) -> tuple[dict[str, Path], dict[str, Document]]:
     """The regular files below ``folder`` by document id, and records of what cannot be opened at all."""
+    if folder.is_file():
+        raise DataError(f"{folder} is a file; give the folder it is in")
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder to ingest")
     base, result = folder.resolve(), output.resolve()

@@ -35,6 +35,8 @@ from sightline.errors import DataError
 
 START_SECONDS = 120.0
 MAX_LOST_PAGES = 1
+# Decoders leave their address space in pieces, and the limit counts it; a new process starts clean.
+FILES_PER_WORKER = 200
 
 
 @dataclass
@@ -111,6 +113,7 @@ class _Worker:
     def __init__(self, root: Path, settings: IngestSettings, inbox: queue.SimpleQueue) -> None:
         self.task: Task | None = None
         self.ready = False
+        self.files = 0
         self.deadline = time.monotonic() + START_SECONDS
         # Its standard error; read only when it does not start. Closed by whoever ends the worker.
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
@@ -142,6 +145,7 @@ class _Worker:
 
     def start(self, task: Task, seconds: float) -> None:
         self.task = task
+        self.files += 1
         self.deadline = time.monotonic() + seconds
         self.send(task.message())
 
@@ -220,7 +224,12 @@ class _Supervisor:
         return _Worker(self.root, self.settings, self.inbox)
 
     def _give_work(self, worker: _Worker) -> None:
-        if self.waiting:
+        if self.waiting and worker.files >= FILES_PER_WORKER:
+            self.workers.discard(worker)
+            worker.kill()
+            worker.errors.close()
+            self.workers.add(self._new_worker())
+        elif self.waiting:
             worker.start(self.waiting.pop(), self.settings.page_seconds)
         else:
             worker.task = None

@@ -19,6 +19,8 @@ MAX_ASPECT = 200
 MAX_SIDE = 65_500
 # 50 metres at 72 points to the inch; the PDF format itself stops at 14,400 units.
 MAX_POINTS = 144_000
+# Raised when the same file and settings would give another page; older pages are then made again.
+PAGES_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ ingest.journal          only while a run is unfinished: the records of finished 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -30,6 +31,7 @@ HEAD = "dataset.json"
 JOURNAL = "ingest.journal"
 TABLES = ("pages.parquet", "documents.parquet", "questions.parquet")
 SYNC_SECONDS = 1.0
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 _QUESTION_COLUMNS = ("id", "query", "document", "pages", "split")
 
 
@@ -77,6 +79,19 @@ def locked(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """A full or read-only disk is a matter for the person: it becomes a DataError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_TROUBLE:
+            raise
+        raise DataError(
+            f"{root}: cannot be written ({error.strerror}); what was read so far is kept"
+        ) from error
 
 
 class Journal:
