@@ -140,6 +140,9 @@ def qwen3(folder: Path, *, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").unlink(missing_ok=True)
+    facts = json.loads((folder / "tokenizer_config.json").read_text())
+    facts.pop("processor_class", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts))
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,

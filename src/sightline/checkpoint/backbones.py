@@ -69,7 +69,7 @@ def load_backbone(
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
     arguments = kwargs["processor_kwargs"]
-    if "max_seq_length" in facts and facts["max_seq_length"]:
+    if facts.get("max_seq_length"):
         arguments.setdefault("model_max_length", facts["max_seq_length"])
     processor = load_processor(folder, config.model_type, **arguments, **shared)
     table = table or infer_calls(model, processor)

@@ -69,7 +69,9 @@ def kind_of(class_path: str, where: str) -> str:
             f"{where}: the checkpoint asks for the class {class_path!r}; code named in a checkpoint is never run"
         )
     if name not in _KINDS:
-        raise CheckpointError(f"{where}: {class_path!r} has no equivalent in Sightline; known: {', '.join(_KINDS)}")
+        raise CheckpointError(
+            f"{where}: {class_path!r} has no equivalent in Sightline; known: {', '.join(_KINDS)}"
+        )
     return _KINDS[name]
 
 
@@ -98,7 +100,11 @@ def legacy_pooling_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     if order != modes:
         # The flags fix the order of concatenation; another order can only be said in the new spelling.
         return dict(facts)
-    return {"word_embedding_dimension": facts["embedding_dimension"], **flags, "include_prompt": facts["include_prompt"]}
+    return {
+        "word_embedding_dimension": facts["embedding_dimension"],
+        **flags,
+        "include_prompt": facts["include_prompt"],
+    }
 
 
 def call_table(data: Mapping[str, Any], where: str) -> CallTable | None:
@@ -131,7 +137,10 @@ def is_text_only(table: CallTable) -> bool:
 
 TEXT_ONLY = CallTable({"text": Call()})
 CLIP = CallTable(
-    {"text": Call("get_text_features", "pooler_output"), "image": Call("get_image_features", "pooler_output")},
+    {
+        "text": Call("get_text_features", "pooler_output"),
+        "image": Call("get_image_features", "pooler_output"),
+    },
     "sentence_embedding",
 )
 
@@ -147,5 +156,7 @@ def parse_route_key(text: str, where: str) -> tuple[str | None, str | tuple[str,
     try:
         role, modality = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError) as error:
-        raise CheckpointError(f"{where}: route_mappings key {text!r} is not a (task, modality) pair") from error
+        raise CheckpointError(
+            f"{where}: route_mappings key {text!r} is not a (task, modality) pair"
+        ) from error
     return role, tuple(sorted(modality)) if isinstance(modality, (tuple, list)) else modality

@@ -132,10 +132,14 @@ def read_modules(root: Path) -> list[ModuleEntry]:
         CheckpointError: the file is not a list of entries with ``type`` and ``path``.
     """
     data = read_json(root / MODULES)
-    if not isinstance(data, list) or not all(isinstance(one, dict) and {"type", "path"} <= set(one) for one in data):
+    if not isinstance(data, list) or not all(
+        isinstance(one, dict) and {"type", "path"} <= set(one) for one in data
+    ):
         raise CheckpointError(f"{root / MODULES}: expected a list of modules with a type and a path each")
     return [
-        ModuleEntry(int(one.get("idx", number)), str(one.get("name", number)), str(one["path"]), str(one["type"]))
+        ModuleEntry(
+            int(one.get("idx", number)), str(one.get("name", number)), str(one["path"]), str(one["type"])
+        )
         for number, one in enumerate(data)
     ]
 

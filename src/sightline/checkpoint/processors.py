@@ -10,7 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, ImageProcessingMixin, ProcessorMixin
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    ImageProcessingMixin,
+    ProcessorMixin,
+)
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
@@ -54,8 +60,11 @@ def _limit_pixels(processor: Any, kwargs: dict[str, Any], folder: Path) -> None:
     wanted = {edge: pixels for edge, pixels in wanted.items() if pixels is not None}
     if not wanted:
         return
-    images = part_of(processor, "image_processor") if isinstance(processor, ProcessorMixin) else processor
-    size = dict(images.size) if isinstance(images, ImageProcessingMixin) else {}
+    images: Any = (
+        part_of(processor, "image_processor") if isinstance(processor, ProcessorMixin) else processor
+    )
+    sized = isinstance(images, ImageProcessingMixin)
+    size = dict(images.size) if sized else {}
     if not {"shortest_edge", "longest_edge"} <= set(size):
         raise CheckpointError(
             f"{folder}: min_pixels and max_pixels do not apply to a {type(images or processor).__name__}, which sizes "
@@ -78,10 +87,16 @@ def _without_torchvision(folder: Path, model_type: str, kwargs: dict[str, Any]) 
     )
     known = getattr(transformers, str(name), None) if name in PROCESSOR_MAPPING_NAMES.values() else None
     if not isinstance(known, type) or not issubclass(known, ProcessorMixin):
-        raise CheckpointError(f"{folder}: needs torchvision for its processor {name}; pip install torchvision")
-    settings = read_facts(folder / VIDEO_FILE) or read_facts(folder / "processor_config.json").get("video_processor", {})
+        raise CheckpointError(
+            f"{folder}: needs torchvision for its processor {name}; pip install torchvision"
+        )
+    settings = read_facts(folder / VIDEO_FILE) or read_facts(folder / "processor_config.json").get(
+        "video_processor", {}
+    )
     tokenizer = AutoTokenizer.from_pretrained(folder, **_for("tokenizer", kwargs))
-    image_processor = AutoImageProcessor.from_pretrained(folder, **({"backend": "pil"} | _for("image", kwargs)))
+    image_processor = AutoImageProcessor.from_pretrained(
+        folder, **({"backend": "pil"} | _for("image", kwargs))
+    )
     template = folder / "chat_template.jinja"
     chat_template = (
         template.read_text()
@@ -116,4 +131,6 @@ def _for(part: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     shared = {"trust_remote_code", "revision", "token", "cache_dir", "local_files_only"}
     if part == "tokenizer":
         return {key: value for key, value in kwargs.items() if key in _TOKENIZER_ARGUMENTS | shared}
-    return {key: value for key, value in kwargs.items() if key not in _TOKENIZER_ARGUMENTS | {"chat_template"}}
+    return {
+        key: value for key, value in kwargs.items() if key not in _TOKENIZER_ARGUMENTS | {"chat_template"}
+    }

@@ -98,7 +98,8 @@ def _read_kind(kind: str, folder: Path, options: LoadOptions, own: Mapping[str, 
     if kind == "dropout":
         return Dropout(float(facts.get("dropout", 0.2)))
     return Normalize(
-        input_name=facts.get("module_input_name", "sentence_embedding"), output_name=facts.get("module_output_name")
+        input_name=facts.get("module_input_name", "sentence_embedding"),
+        output_name=facts.get("module_output_name"),
     )
 
 
@@ -179,7 +180,9 @@ def load_weights(part: Module, folder: Path) -> Module:
     try:
         part.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{folder}: the weights do not fit the settings beside them: {error}") from error
+        raise CheckpointError(
+            f"{folder}: the weights do not fit the settings beside them: {error}"
+        ) from error
     return part
 
 

@@ -49,7 +49,9 @@ def write_checkpoint(
     _write_parts(aside, parts)
     facts.versions = _versions()
     layout.write_json(aside / layout.MODEL, facts.to_json())
-    fusion = next((dict(part.table.fusion) for part in parts if isinstance(part, Router) and part.table.fusion), None)
+    fusion = next(
+        (dict(part.table.fusion) for part in parts if isinstance(part, Router) and part.table.fusion), None
+    )
     layout.write_json(
         aside / layout.SIGHTLINE,
         {"format": 1, "sightline": __version__} | ({"fusion": fusion} if fusion else {}) | dict(own or {}),
@@ -72,7 +74,9 @@ def _replace(aside: Path, folder: Path, old: Path) -> None:
         os.replace(aside, folder)
 
 
-_MODEL_FILES = frozenset({"model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_config.json"})
+_MODEL_FILES = frozenset(
+    {"model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_config.json"}
+)
 _TRAINER_FILES = frozenset({"trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt"})
 
 
@@ -144,9 +148,8 @@ def _write_router(part: Router, folder: Path) -> None:
     names: dict[int, str] = {}
     types: dict[str, str] = {}
     structure: dict[str, list[str]] = {}
-    for route, parts in part.sub_modules.items():
+    for route, parts in part.routes().items():
         for number, one in enumerate(parts):
-            assert isinstance(one, Module)
             if id(one) not in names:
                 # A part shared by several routes is written once.
                 names[id(one)] = f"{route}_{number}_{dialects.FOLDER_NAMES[one.kind]}"

@@ -21,7 +21,9 @@ def infer_format(template: str | None) -> MessageFormat:
     return "flat"
 
 
-def to_messages(item: Item, opened: Callable[[Part], Any], form: MessageFormat, prompt: str | None) -> Messages:
+def to_messages(
+    item: Item, opened: Callable[[Part], Any], form: MessageFormat, prompt: str | None
+) -> Messages:
     """The chat messages of an item.
 
     An item that was not given as messages becomes one user message with its parts in order; a prompt
@@ -33,7 +35,10 @@ def to_messages(item: Item, opened: Callable[[Part], Any], form: MessageFormat, 
     messages: Messages = []
     for part in item.parts:
         role = part.role or "user"
-        content = {"type": part.modality, part.modality: part.value if part.modality == "text" else opened(part)}
+        content = {
+            "type": part.modality,
+            part.modality: part.value if part.modality == "text" else opened(part),
+        }
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"].append(content)
         else:

@@ -79,7 +79,11 @@ def find_normalization(image_processor: Any) -> PixelNormalization | None:
 def raw_pixels(image_processor: Any, images: list[Any], **kwargs: Any) -> dict[str, Any]:
     """What the processor gives without rescaling and normalising; pixels as uint8 where they are whole numbers."""
     return to_uint8(
-        dict(image_processor(images=images, return_tensors="pt", do_rescale=False, do_normalize=False, **kwargs))
+        dict(
+            image_processor(
+                images=images, return_tensors="pt", do_rescale=False, do_normalize=False, **kwargs
+            )
+        )
     )
 
 

@@ -38,7 +38,9 @@ def plan(
         ConfigError: a budget below 1.
     """
     if (token_budget is not None and token_budget < 1) or (max_items is not None and max_items < 1):
-        raise ConfigError(f"token_budget and max_items must be at least 1, not {token_budget} and {max_items}")
+        raise ConfigError(
+            f"token_budget and max_items must be at least 1, not {token_budget} and {max_items}"
+        )
     order = sorted(range(len(costs)), key=lambda i: (groups[i], -costs[i].tokens, -costs[i].patches, i))
     micro_batches: list[list[int]] = []
     longest = patches = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -123,7 +123,7 @@ class ItemProcessor:
             return media.open_image(part.value, source=source, max_pixels=self.max_image_pixels)
         if part.modality == "audio":
             extractor = part_of(self.processor, "feature_extractor") or self.processor
-            return media.load_audio(part.value, sampling_rate=extractor.sampling_rate, source=source)
+            return media.load_audio(part.value, sampling_rate=part_rate(extractor), source=source)
         return media.load_video(part.value, source=source).frames
 
     def _modality(self, item: Item) -> str | tuple[str, ...]:
@@ -163,13 +163,13 @@ class ItemProcessor:
             return self._small(dict(self.processor(**named, **kwargs)))
         if isinstance(self.processor, PreTrainedTokenizerBase):
             return dict(self.processor(inputs["text"], return_tensors="pt", **kwargs["text_kwargs"]))
+        call: Any = self.processor
         if isinstance(self.processor, ImageProcessingMixin):
-            images = self.processor(images=inputs["image"], return_tensors="pt", **kwargs["images_kwargs"])
+            images = call(images=inputs["image"], return_tensors="pt", **kwargs["images_kwargs"])
             return self._small(dict(images))
         assert isinstance(self.processor, FeatureExtractionMixin), type(self.processor)
-        rate = self.processor.sampling_rate
-        audio_kwargs = {"sampling_rate": rate} | kwargs["audio_kwargs"]
-        return dict(self.processor(inputs["audio"], return_tensors="pt", **audio_kwargs))
+        audio_kwargs = {"sampling_rate": part_rate(call)} | kwargs["audio_kwargs"]
+        return dict(call(inputs["audio"], return_tensors="pt", **audio_kwargs))
 
     def _chat(self, item: Item, prompt: str | None) -> dict[str, Any]:
         messages = chat.to_messages(
@@ -200,7 +200,8 @@ class ItemProcessor:
                 [messages], tokenize=True, return_dict=True, return_tensors="pt",
                 **(kwargs["text_kwargs"] | text), **template_kwargs,
             )  # fmt: skip
-        return dict(rendered)
+        features: dict[str, Any] = dict(cast(Any, rendered))
+        return features
 
     def _small(self, values: dict[str, Any]) -> dict[str, Any]:
         return to_uint8(values) if self.normalization is not None else values
@@ -286,6 +287,11 @@ def part_of(processor: Any, name: str) -> Any:
         part = vars(processor).get(name)
         return None if isinstance(part, CarriedVideoSettings) else part
     return None
+
+
+def part_rate(extractor: Any) -> int:
+    """The sampling rate in Hz a feature extractor wants."""
+    return int(extractor.sampling_rate)
 
 
 def _unpadded(name: str, value: Tensor) -> Tensor:

@@ -59,7 +59,9 @@ def encode_items(
         first_of.setdefault(item.key, number)
     distinct = list(first_of.values())
     row_of = {items[number].key: row for row, number in enumerate(distinct)}
-    vectors = _embed(encoder, [items[number] for number in distinct], role, prompt, token_budget, show_progress, dim)
+    vectors = _embed(
+        encoder, [items[number] for number in distinct], role, prompt, token_budget, show_progress, dim
+    )
     if len(distinct) == len(items):
         return vectors
     return vectors[torch.tensor([row_of[item.key] for item in items])]
@@ -81,8 +83,10 @@ def _embed(
     pieces: list[Embeddings] = []
     order: list[int] = []
     try:
-        with torch.inference_mode(), _progress(len(items), show_progress) as advance:
-            for window, features in _prefetched(items, lambda item: preprocess(item, role=role, prompt=prompt)):
+        with torch.inference_mode(), _Bar(len(items), show_progress) as advance:
+            for window, features in _prefetched(
+                items, lambda item: preprocess(item, role=role, prompt=prompt)
+            ):
                 costs = [one.cost for one in features]
                 for rows in plan(costs, [one.group for one in features], token_budget=budget):
                     batch = encoder.collate([features[row] for row in rows], rows)
@@ -136,7 +140,7 @@ def _windows(items: list[Item]) -> list[list[int]]:
     return windows
 
 
-class _progress:
+class _Bar:
     """A rich progress bar on a terminal; silent elsewhere unless asked for."""
 
     def __init__(self, total: int, wanted: bool | None) -> None:

@@ -59,9 +59,13 @@ class Encoder(nn.Module):
         self.truncate_dim = truncate_dim
         self.name_or_path = ""
         if self.similarity_fn_name not in SIMILARITIES:
-            raise ConfigError(f"unknown similarity {self.similarity_fn_name!r}; known: {', '.join(SIMILARITIES)}")
+            raise ConfigError(
+                f"unknown similarity {self.similarity_fn_name!r}; known: {', '.join(SIMILARITIES)}"
+            )
         if default_prompt_name is not None and default_prompt_name not in self.prompts:
-            raise ConfigError(f"default_prompt_name {default_prompt_name!r} is not among the prompts {list(self.prompts)}")
+            raise ConfigError(
+                f"default_prompt_name {default_prompt_name!r} is not among the prompts {list(self.prompts)}"
+            )
 
     @classmethod
     def from_pretrained(
@@ -102,14 +106,20 @@ class Encoder(nn.Module):
             CheckpointError: there is no such checkpoint, or it cannot be read faithfully.
         """
         folder = hub.resolve(
-            name_or_path, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+            name_or_path,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
         )
         arguments = dict(model_kwargs or {})
         if dtype is not None:
             arguments["dtype"] = dtype
         # Without a word about it transformers takes the type the weights were saved in; ST takes float32.
         arguments.setdefault("dtype", torch.float32)
-        options = LoadOptions(arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code)
+        options = LoadOptions(
+            arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code
+        )
         checkpoint = read_checkpoint(folder, options)
         facts = checkpoint.facts
         encoder = cls(
@@ -153,12 +163,14 @@ class Encoder(nn.Module):
         if isinstance(first, Backbone):
             return {"": first}
         assert isinstance(first, Router)
-        return {route: parts[0] for route, parts in first.sub_modules.items() if isinstance(parts[0], Backbone)}
+        return {route: parts[0] for route, parts in first.routes().items() if isinstance(parts[0], Backbone)}
 
     @property
     def embedding_dim(self) -> int:
         """Components of a vector before truncation."""
-        dims = [part.output_dim for part in self.parts if isinstance(part, Module) and part.output_dim is not None]
+        dims = [
+            part.output_dim for part in self.parts if isinstance(part, Module) and part.output_dim is not None
+        ]
         return dims[-1]
 
     @property
@@ -176,7 +188,9 @@ class Encoder(nn.Module):
         """What turns items into features; holds no weights and travels to worker processes."""
         first = self.parts[0]
         table = first.table if isinstance(first, Router) else None
-        return Preprocessor({route: backbone.processor for route, backbone in self.backbones().items()}, table)
+        return Preprocessor(
+            {route: backbone.processor for route, backbone in self.backbones().items()}, table
+        )
 
     def collate(self, features: Sequence[Features], indices: Sequence[int]) -> MicroBatch:
         """Pads the features of some items (all of one group) once, on the CPU."""
@@ -216,7 +230,9 @@ class Encoder(nn.Module):
             return prompt
         if prompt_name is not None:
             if prompt_name not in self.prompts:
-                raise ConfigError(f"no prompt named {prompt_name!r}; the model has {list(self.prompts) or 'none'}")
+                raise ConfigError(
+                    f"no prompt named {prompt_name!r}; the model has {list(self.prompts) or 'none'}"
+                )
             return self.prompts[prompt_name]
         for name in ROLE_PROMPTS.get(role or "", ()):
             if name in self.prompts:
@@ -259,7 +275,13 @@ class Encoder(nn.Module):
         if dim is not None and not 1 <= dim <= self.embedding_dim:
             raise InputError(f"truncate_dim must be between 1 and {self.embedding_dim}, not {dim}")
         embeddings = encode_items(
-            self, items, role=role, prompt=text, token_budget=token_budget, show_progress=show_progress, dim=dim
+            self,
+            items,
+            role=role,
+            prompt=text,
+            token_budget=token_budget,
+            show_progress=show_progress,
+            dim=dim,
         )
         return embeddings.normalize() if normalize else embeddings
 
@@ -280,7 +302,9 @@ class Encoder(nn.Module):
         values = list(inputs) if many or not _is_single(inputs) else [inputs]
         modalities = self.modalities
         return [
-            value if isinstance(value, Item) else parse(value, source=f"input {number}", modalities=modalities)
+            value
+            if isinstance(value, Item)
+            else parse(value, source=f"input {number}", modalities=modalities)
             for number, value in enumerate(values)
         ]
 
@@ -304,7 +328,9 @@ class Encoder(nn.Module):
             CheckpointError: the folder holds something else.
         """
         if truncate_dim is not None and not 1 <= truncate_dim <= self.embedding_dim:
-            raise CheckpointError(f"truncate_dim must be between 1 and {self.embedding_dim}, not {truncate_dim}")
+            raise CheckpointError(
+                f"truncate_dim must be between 1 and {self.embedding_dim}, not {truncate_dim}"
+            )
         facts = layout.ModelFacts(
             prompts=self.prompts,
             default_prompt_name=self.default_prompt_name,
@@ -324,7 +350,11 @@ def default_device() -> str:
 
 def _is_single(value: Any) -> bool:
     """Whether a non-sequence is one input rather than an iterable of them (a dataset column, a generator)."""
-    return isinstance(value, (str, bytes, Mapping, Path, Item)) or not isinstance(value, Iterable) or _is_array(value)
+    return (
+        isinstance(value, (str, bytes, Mapping, Path, Item))
+        or not isinstance(value, Iterable)
+        or _is_array(value)
+    )
 
 
 def _is_array(value: Any) -> bool:

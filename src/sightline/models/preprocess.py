@@ -68,4 +68,6 @@ class Preprocessor:
 
 def _routed(features: Features, route: str) -> Features:
     _, call = split_group(features.group)
-    return Features(features.values, group_name(route, call), features.cost, features.modality, features.prompt_length)
+    return Features(
+        features.values, group_name(route, call), features.cost, features.modality, features.prompt_length
+    )

@@ -64,7 +64,9 @@ class Backbone(Module):
         absolute = any(
             isinstance(part, nn.Embedding) and "position" in name for name, part in self.model.named_modules()
         )
-        return "left" if tokenizer is not None and tokenizer.padding_side == "left" and not absolute else "right"
+        return (
+            "left" if tokenizer is not None and tokenizer.padding_side == "left" and not absolute else "right"
+        )
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -81,7 +83,9 @@ class Backbone(Module):
             "module_output_name": self.table.writes,
         }
         if self.processor.processing_kwargs:
-            facts["processing_kwargs"] = {key: dict(value) for key, value in self.processor.processing_kwargs.items()}
+            facts["processing_kwargs"] = {
+                key: dict(value) for key, value in self.processor.processing_kwargs.items()
+            }
         return facts
 
     def _call_facts(self, modality: Modality, call: Call) -> dict[str, Any]:
@@ -97,7 +101,9 @@ class Backbone(Module):
         if PIXELS in arguments:
             arguments[PIXELS] = self._pixels(arguments[PIXELS])
         hidden_states = call.output is not None and "hidden_states" in call.output
-        output = method(**arguments, return_dict=True, **({"output_hidden_states": True} if hidden_states else {}))
+        output = method(
+            **arguments, return_dict=True, **({"output_hidden_states": True} if hidden_states else {})
+        )
         value = _entry(output, call.output)
         if value.ndim == 4:  # convolutional towers: (N, D, H, W) -> (N, H * W, D)
             value = value.flatten(2).transpose(1, 2)
@@ -140,8 +146,8 @@ def hidden_size(config: Any, *, pooled: bool = False) -> int:
         CheckpointError: the configuration names no size.
     """
     facts = config.to_dict()
-    names = ("projection_dim",) if pooled else ()
-    names += ("hidden_size", "d_model", "hidden_dim", "dim", "n_embd")
+    names = ["projection_dim"] if pooled else []
+    names += ["hidden_size", "d_model", "hidden_dim", "dim", "n_embd"]
     nested = [facts.get(name) for name in ("text_config", "vision_config", "audio_config", "thinker_config")]
     for source in (facts, *(one for one in nested if isinstance(one, dict))):
         for name in names:

@@ -79,7 +79,12 @@ EXCEPTIONS: Mapping[str, CallTable] = {
     ),
 }  # fmt: skip
 
-_PARTS = {"tokenizer": "text", "image_processor": "image", "feature_extractor": "audio", "video_processor": "video"}
+_PARTS = {
+    "tokenizer": "text",
+    "image_processor": "image",
+    "feature_extractor": "audio",
+    "video_processor": "video",
+}
 
 
 def infer_calls(model: PreTrainedModel, processor: Any) -> CallTable:
@@ -110,7 +115,8 @@ def infer_calls(model: PreTrainedModel, processor: Any) -> CallTable:
     return CallTable(
         {
             name: Call(
-                f"get_{name}_features", "pooler_output" if "pooler_output" in (_output_fields(method) or ()) else None
+                f"get_{name}_features",
+                "pooler_output" if "pooler_output" in (_output_fields(method) or ()) else None,
             )
             for name, method in features.items()
             if method is not None
@@ -123,7 +129,11 @@ def processor_modalities(processor: Any) -> list[str]:
     """The base modalities a processor takes, found from its parts or its type."""
     if isinstance(processor, ProcessorMixin):
         return [modality for name, modality in _PARTS.items() if part_of(processor, name) is not None]
-    kinds = ((PreTrainedTokenizerBase, "text"), (FeatureExtractionMixin, "audio"), (ImageProcessingMixin, "image"))
+    kinds = (
+        (PreTrainedTokenizerBase, "text"),
+        (FeatureExtractionMixin, "audio"),
+        (ImageProcessingMixin, "image"),
+    )
     return [modality for kind, modality in kinds if isinstance(processor, kind)][:1]
 
 

@@ -34,7 +34,9 @@ class Pooling(Module):
 
     kind: ClassVar[str] = "pooling"
 
-    def __init__(self, dim: int, modes: str | tuple[str, ...] = "mean", *, include_prompt: bool = True) -> None:
+    def __init__(
+        self, dim: int, modes: str | tuple[str, ...] = "mean", *, include_prompt: bool = True
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.modes = (modes,) if isinstance(modes, str) else tuple(modes)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+import torch
 from torch import nn
 
 from sightline.errors import InputError
@@ -89,9 +90,16 @@ class Router(Module):
         self.sub_modules = nn.ModuleDict({name: nn.Sequential(*parts) for name, parts in routes.items()})
         self.table = table
 
+    def routes(self) -> dict[str, list[Module]]:
+        """Route -> its parts in order."""
+        return {
+            name: [part for part in cast(nn.Sequential, parts) if isinstance(part, Module)]
+            for name, parts in self.sub_modules.items()
+        }
+
     @property
     def output_dim(self) -> int | None:
-        for parts in self.sub_modules.values():
+        for parts in self.routes().values():
             dims = [part.output_dim for part in parts if part.output_dim is not None]
             if dims:
                 return dims[-1]
@@ -108,13 +116,16 @@ class Router(Module):
         if not features.get("fused"):
             return self.sub_modules[features["route"]](features)
         fusion = self.table.fusion or {}
-        total = None
+        vectors = []
         for part in features["route"].split(FUSED):
             modality, call = part.split("=")
             route, inner = call.split(":")
-            own = {name[len(modality) + 1 :]: v for name, v in features.items() if name.startswith(modality + "/")}
+            own = {
+                name[len(modality) + 1 :]: v
+                for name, v in features.items()
+                if name.startswith(modality + "/")
+            }
             own |= {"modality": inner, "prompt_length": features.get("prompt_length")}
-            vector = unit(self.sub_modules[route](own)[POOLED]) * fusion[modality]
-            total = vector if total is None else total + vector
-        features[POOLED] = unit(total)
+            vectors.append(unit(self.sub_modules[route](own)[POOLED]) * fusion[modality])
+        features[POOLED] = unit(torch.stack(vectors).sum(dim=0))
         return features
