@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from search.words_encoder import WordsEncoder, make_pages
 
+from search.words_encoder import WordsEncoder, make_pages
 from sightline.errors import DataError, SearchIndexError
 from sightline.search import facts as store
 from sightline.search.fingerprint import fingerprint
@@ -73,7 +73,9 @@ def test_stored_page_comes_back_whole(built: Path) -> None:
 
 
 def test_another_model_is_refused_in_one_sentence(built: Path) -> None:
-    with pytest.raises(SearchIndexError, match=r"built with another model \(words-1 .*build the index again") as error:
+    with pytest.raises(
+        SearchIndexError, match=r"built with another model \(words-1 .*build the index again"
+    ) as error:
         open_index(built, WordsEncoder(seed=1))
     assert "\n" not in str(error.value)
 
@@ -133,7 +135,9 @@ def test_what_changes_the_vectors_makes_a_new_version(tmp_path: Path) -> None:
         build_index(path, pages, WordsEncoder(), similarity="dot", progress=False).facts.version,
         build_index(path, pages, WordsEncoder(seed=3), progress=False).facts.version,
         build_index(path, pages[::-1], WordsEncoder(), progress=False).facts.version,
-        build_index(path, [replace(pages[0], text="else"), *pages[1:]], WordsEncoder(), progress=False).facts.version,
+        build_index(
+            path, [replace(pages[0], text="else"), *pages[1:]], WordsEncoder(), progress=False
+        ).facts.version,
     }
     assert len(versions) == 7
 
@@ -207,7 +211,7 @@ def test_fields_follow_what_the_model_reads(
 ) -> None:
     encoder = WordsEncoder(modalities=modalities)
     if expected is SearchIndexError:
-        with pytest.raises(SearchIndexError, match="fields|reads"):
+        with pytest.raises(SearchIndexError, match=r"fields|reads"):
             build_index(tmp_path / "index", make_pages(1, 2), encoder, fields=fields, progress=False)  # type: ignore[arg-type]
         assert not (tmp_path / "index").exists()
     else:
@@ -219,8 +223,8 @@ def test_bad_pages_are_named_before_any_work(tmp_path: Path) -> None:
     encoder, page = WordsEncoder(), PageRecord("a#p0", "a", 0, "text")
     with pytest.raises(DataError, match=r"'a#p0' is there twice"):
         build_index(tmp_path / "index", [page, page], encoder)
+    gone = replace(page, image=tmp_path / "gone.png")
     with pytest.raises(DataError, match=r"gone\.png: the image of page 'a#p0' is missing \(and 1 more\)"):
-        gone = replace(page, image=tmp_path / "gone.png")
         build_index(tmp_path / "index", [gone, replace(gone, page_id="b")], encoder)
     with pytest.raises(DataError, match="no pages"):
         build_index(tmp_path / "index", [], encoder)
@@ -236,14 +240,14 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
             build_index(tmp_path / "index", pages, encoder, dim=dim)  # type: ignore[arg-type]
     with pytest.raises(SearchIndexError, match="batch_size"):
         build_index(tmp_path / "index", pages, encoder, batch_size=0)
-    with pytest.raises(SearchIndexError, match="manhattan.*the model's"):
+    with pytest.raises(SearchIndexError, match=r"manhattan.*the model's"):
         build_index(tmp_path / "index", pages, WordsEncoder(similarity="manhattan"))
 
 
 def test_vectors_that_are_not_finite_are_refused_by_page(tmp_path: Path) -> None:
     encoder = WordsEncoder()
     encoder.projection[0, 0] = float("nan")
-    with pytest.raises(SearchIndexError, match="page 'energy-0.pdf#p0' is not finite"):
+    with pytest.raises(SearchIndexError, match=r"page 'energy-0\.pdf#p0' is not finite"):
         build_index(tmp_path / "index", make_pages(1, 2), encoder, progress=False)
     with pytest.raises(SearchIndexError, match="not built to the end"):
         open_index(tmp_path / "index")
@@ -266,7 +270,9 @@ def damage(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\x00\x01", '{"format": 1}', '{"version": "../../etc"}', '{"version": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "\x00\x01", '{"format": 1}', '{"version": "../../etc"}', '{"version": 3}']
+)
 def test_a_damaged_pointer_gives_a_clear_error(built: Path, tmp_path: Path, text: str) -> None:
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
     damage(copy / "index.json", text)
@@ -300,7 +306,7 @@ def test_lost_tables_give_a_clear_error(built: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
     table = next(copy.glob("versions/*/pages.lance"))
     shutil.rmtree(table / "_versions")
-    with pytest.raises(SearchIndexError, match="cannot be read .*build the index again"):
+    with pytest.raises(SearchIndexError, match=r"cannot be read .*build the index again"):
         open_index(copy)
     shutil.rmtree(table)
     with pytest.raises(SearchIndexError, match=r"has no pages\.lance"):
@@ -315,6 +321,10 @@ def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:
 def test_progress_is_reported_to_the_end(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     build_index(
-        tmp_path / "index", make_pages(2), WordsEncoder(), batch_size=5, progress=lambda *call: calls.append(call)
+        tmp_path / "index",
+        make_pages(2),
+        WordsEncoder(),
+        batch_size=5,
+        progress=lambda *call: calls.append(call),
     )
     assert calls == [(0, 12), (5, 12), (10, 12), (12, 12)]

@@ -91,7 +91,9 @@ def make_pages(documents: int = 5, pages: int = 6, *, seed: int = 0) -> list[Pag
         topic = names[number % len(names)]
         for page in range(pages):
             words = rng.choice(TOPICS[topic].split(), size=12)
-            text = f"{topic} report {number} page {page}: {' '.join(words)}. Reference {number * 100 + page}x."
+            text = (
+                f"{topic} report {number} page {page}: {' '.join(words)}. Reference {number * 100 + page}x."
+            )
             name = f"{topic}-{number}.pdf"
             found.append(PageRecord(f"{name}#p{page}", name, page, text))
     return found

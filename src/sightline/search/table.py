@@ -163,7 +163,7 @@ class PageTable:
 
         with _writing(self.folder):
             # Nobody else reads an unfinished version, so what a killed run left behind can go at once.
-            self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+            self._table.optimize(cleanup_older_than=timedelta(milliseconds=1), delete_unverified=True)
             self._table.create_index("words", config=FTS(**FULL_TEXT), replace=True)
 
     def nearest(
