@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -328,3 +329,19 @@ def test_progress_is_reported_to_the_end(tmp_path: Path) -> None:
         progress=lambda *call: calls.append(call),
     )
     assert calls == [(0, 12), (5, 12), (10, 12), (12, 12)]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_version_before(tmp_path: Path) -> None:
+    path, encoder = tmp_path / "index", WordsEncoder(dim=256)
+    build_index(path, make_pages(1, 3), encoder, progress=False)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A limit on the size of files fails writes as a full disk does, halfway through a file.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(SearchIndexError, match=r"cannot be written .*untouched") as error:
+            build_index(path, make_pages(5, 30), encoder, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
+    assert len(open_index(path)) == 3
+    assert len(build_index(path, make_pages(5, 30), encoder, progress=False)) == 150

@@ -5,6 +5,7 @@ Shape letters: D vector components, N rows added.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,7 +86,9 @@ class PageTable:
             ]
         )
         with _writing(folder):
-            table = lancedb.connect(str(folder)).create_table(NAME, schema=schema, mode="overwrite")
+            # Lance's own "overwrite" keeps what it cannot read and warns where there is nothing.
+            shutil.rmtree(folder / f"{NAME}.lance", ignore_errors=True)
+            table = lancedb.connect(str(folder)).create_table(NAME, schema=schema)
         return cls(folder, similarity, table)
 
     @classmethod
