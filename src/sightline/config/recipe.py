@@ -63,8 +63,9 @@ class DataConfig:
     dataset: str
     """Folder written by `sightline ingest`. Required."""
 
-    fields: View = "both"
-    """What a page shows the model in training: its "text" layer, its "image", or "both"."""
+    fields: View | list[View] = "both"
+    """What a page shows the model in training: its "text" layer, its "image", or "both". A list trains on
+    each question once per view."""
 
     split: str = "train"
     """Split whose questions are trained on."""
@@ -165,8 +166,8 @@ class TrainingConfig:
     dataloader_num_workers: int | None = None
     """Processes that open and preprocess media while the model computes."""
 
-    on_bad_row: str | None = None
-    """What to do with rows whose media cannot be read: "raise" before the first step, or "skip"."""
+    on_bad_row: Literal["stop", "skip"] | None = None
+    """Rows that cannot be read: "stop" before the first step with a list of them, or "skip" them."""
 
     seed: int | None = None
     """Seed of the weights drawn, the order of the rows and dropout."""
@@ -230,9 +231,14 @@ class Recipe:
     source: str = field(default="the recipe", metadata={"hidden": True})
 
     @property
+    def trained_fields(self) -> list[View]:
+        """The views of a page to train on."""
+        return [self.data.fields] if isinstance(self.data.fields, str) else list(self.data.fields)
+
+    @property
     def evaluated_fields(self) -> list[View]:
-        """The views of a page to evaluate, with the training view as the default."""
-        return list(self.evaluation.fields) or [self.data.fields]
+        """The views of a page to evaluate; by default those trained on."""
+        return list(self.evaluation.fields) or self.trained_fields
 
     @property
     def evaluated_dims(self) -> list[int] | None:

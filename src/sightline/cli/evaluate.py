@@ -1,0 +1,86 @@
+"""`sightline eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder of a model, or a name on the Hub.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder made by `sightline ingest`.")],
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help='Split whose questions are asked; "all" for every question.')
+    ] = "test",
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VIEWS",
+            help="What of a page the model sees: text, image, both, or several with commas; "
+            "by default all the model takes.",
+        ),
+    ] = None,
+    dims: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Also measure at these embedding dimensions.")
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="Another model to measure first, the untuned one say."),
+    ] = None,
+    bm25: Annotated[bool, typer.Option("--bm25/--no-bm25", help="Also measure BM25 over the text.")] = True,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the results as JSON here.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a report here, as one HTML file."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="For example cpu or cuda:0.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Measure a model on a dataset's held-out questions.
+
+    The pages searched are those of the split's documents. Differences between models come with a bootstrap
+    interval over questions, whole documents at a time.
+    """
+    from sightline.cli.console import notes, results, show_results, write_json
+    from sightline.cli.models import quiet_transformers
+    from sightline.runs.compare import compare_models
+
+    quiet_transformers()
+    views = _list(fields) if fields else None
+    widths = [_width(part) for part in _list(dims)] if dims else None
+    found = compare_models(
+        [*(compare or []), model],
+        dataset,
+        split=None if split == "all" else split,
+        views=views,
+        dims=widths,
+        bm25=bm25,
+        device=device,
+        console=notes(),
+    )
+    if output is not None:
+        found.write(output)
+    if report is not None:
+        found.write_report(report)
+    if as_json:
+        write_json(found.to_json())
+        return
+    console = results()
+    show_results(console, found)
+    for path in (output, report):
+        if path is not None:
+            console.print(f"written: {path}", soft_wrap=True)
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _width(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is not a dimension", param_hint="--dims")
+    return int(text)

@@ -1,0 +1,106 @@
+"""`sightline search`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from sightline.search.results import Hit
+
+
+class Mode(StrEnum):
+    """How pages are found."""
+
+    hybrid = "hybrid"
+    vector = "vector"
+    text = "text"
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="Folder made by `sightline index`.")],
+    question: Annotated[str, typer.Argument(help="What to look for.")],
+    mode: Annotated[
+        Mode, typer.Option(help="vector: by meaning; text: by words (BM25); hybrid: both, fused by rank.")
+    ] = Mode.hybrid,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="N", min=1, help="Pages to show.")] = 5,
+    document: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Search in this document only; repeatable.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="The model that made the index, if moved."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="For example cpu or cuda:0.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the pages found as JSON.")] = False,
+) -> None:
+    """Find the pages that answer a question."""
+    from sightline.cli.console import results, write_json
+    from sightline.cli.models import load_model
+    from sightline.errors import SearchIndexError
+    from sightline.search.index import open_index
+    from sightline.search.searcher import Searcher
+
+    opened = open_index(index)
+    encoder = None
+    if mode is not Mode.text:
+        name = model or opened.facts.model
+        if not name:
+            raise SearchIndexError(f"{index} does not say which model made it; give it with --model")
+        encoder = load_model(name, device)
+    searcher = Searcher(opened, encoder)
+    found = searcher.search(question, top_k=top_k, mode=mode.value, documents=document or None)
+    if as_json:
+        write_json({"question": question, "mode": found.mode, "hits": [_as_json(hit) for hit in found]})
+        return
+    console = results()
+    if not len(found):
+        typer.echo("Nothing found.")
+    for hit in found:
+        console.print(
+            f"[bold]{hit.rank}. {_escaped(hit.document)}[/], page {hit.page + 1}  [dim]{_scores(hit)}[/]",
+            soft_wrap=True,
+        )
+        if hit.snippet.text:
+            console.print(_marked(hit), soft_wrap=True)
+
+
+def _marked(hit: Hit) -> Text:
+    """The snippet, indented, with the words of the question in bold."""
+    from rich.text import Text
+
+    text = Text("   " + hit.snippet.text)
+    for start, end in hit.snippet.highlights:
+        text.stylize("bold", start + 3, end + 3)
+    return text
+
+
+def _scores(hit: Hit) -> str:
+    ranks = [("vector", hit.vector_rank), ("text", hit.text_rank)]
+    places = ", ".join(f"{name} rank {rank}" for name, rank in ranks if rank is not None)
+    return f"score {hit.score:.3f} ({places})" if places else f"score {hit.score:.3f}"
+
+
+def _as_json(hit: Hit) -> dict[str, Any]:
+    return {
+        "rank": hit.rank,
+        "page_id": hit.page_id,
+        "document": hit.document,
+        "page": hit.page,
+        "score": hit.score,
+        "vector_rank": hit.vector_rank,
+        "text_rank": hit.text_rank,
+        "snippet": hit.snippet.text,
+        "image": None if hit.image is None else str(hit.image),
+    }
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,50 @@
+"""`sightline train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="TOML file; recipes/ has examples.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Keys to change: training.learning_rate=1e-4"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output folder.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Fine-tune a model as a recipe says, and measure it before and after.
+
+    Saves the model, the resolved recipe, results.json and report.html in the recipe's output folder.
+    """
+    from sightline.cli.console import notes, results, show_results, write_json
+    from sightline.cli.models import quiet_transformers
+    from sightline.config.load import load_recipe
+
+    plan = load_recipe(recipe, overrides or ())
+    quiet_transformers()
+    from sightline.runs.train import newest_checkpoint, run_recipe
+
+    try:
+        run = run_recipe(plan, console=notes(), resume=resume)
+    except KeyboardInterrupt:
+        checkpoint = newest_checkpoint(Path(plan.output.dir))
+        raise KeyboardInterrupt(
+            f"Interrupted; the same command with --resume goes on from {checkpoint}" if checkpoint else ""
+        ) from None
+    if as_json:
+        write_json(run.outcome.to_json())
+        return
+    console = results()
+    show_results(console, run.outcome)
+    console.print(f"\nmodel   {run.model}\nresults {run.output / 'results.json'}", soft_wrap=True)
+    if run.report is not None:
+        console.print(f"report  {run.report}", soft_wrap=True)
+    next_step = f"sightline index {plan.data.dataset} -m {run.model} -o {run.output / 'index'}"
+    console.print(f"\nNext: {next_step}", markup=False, soft_wrap=True)
