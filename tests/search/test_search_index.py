@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from search.words_encoder import WordsEncoder, make_pages
+from sightline.documents.dataset import Dataset
+from sightline.documents.records import Document, Page
 from sightline.errors import DataError, SearchIndexError
 from sightline.search import facts as store
 from sightline.search.fingerprint import fingerprint
@@ -345,3 +347,23 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_version_before(tmp_path: Pat
     assert "\n" not in str(error.value)
     assert len(open_index(path)) == 3
     assert len(build_index(path, make_pages(5, 30), encoder, progress=False)) == 150
+
+
+def test_a_dataset_is_indexed_with_its_images(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    pages = []
+    for number in range(4):
+        image = tmp_path / "images" / f"{number}.jpg"
+        image.write_bytes(b"%d" % number)
+        text = "" if number == 3 else f"chapter {number}"
+        pages.append(
+            Page(f"a.pdf#p{number}", "a.pdf", number, str(image), 30, 40, text, f"hash{number}", "pdf")
+        )
+    document = Document("a.pdf", "/from/a.pdf", page_count=4, pages=tuple(pages), split="test")
+    dataset = Dataset(tmp_path, {}, (document,), ())
+    index = build_index(tmp_path / "index", dataset, WordsEncoder(), progress=False)
+    assert (index.facts.pages, index.facts.fields, index.facts.pages_without_vector) == (4, "both", 0)
+    assert index.facts.media_root == str(tmp_path)
+    (stored,) = index.pages(index.matching("chapter 2", 1))
+    assert (stored.page_id, stored.image, stored.width, stored.height) == ("a.pdf#p2", "images/2.jpg", 30, 40)
+    assert index.image_of(stored) == tmp_path / "images" / "2.jpg"
