@@ -1,0 +1,111 @@
+"""Training arguments: transformers' names, and a few of our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+import transformers
+
+from sightline.errors import ConfigError
+from sightline.training.feeding import spare_cores
+
+StepMode = Literal["auto", "direct", "cached"]
+OnBadRow = Literal["stop", "skip"]
+
+
+@dataclass
+class TrainingArguments(transformers.TrainingArguments):
+    """`transformers.TrainingArguments` under the same names, plus the fields below.
+
+    ``eval_steps``, ``save_steps`` and ``logging_steps`` below 1 are shares of the whole run. The learning
+    rate falls linearly to zero unless ``lr_scheduler_type`` says otherwise. ``report_to`` is "none" unless
+    set. ``load_best_model_at_end`` and ``save_strategy="best"`` go by ``metric_for_best_model``, which is the
+    evaluator's primary metric unless set.
+
+    Raises:
+        ConfigError: a value is out of its range, or contradicts another.
+    """
+
+    warmup_ratio: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of all steps over which the learning rate rises from 0 (or use warmup_steps)."
+        },
+    )
+    token_budget: int | None = field(
+        default=4096,
+        metadata={
+            "help": "Padded tokens per forward pass (four vision patches count as one). Changes time and "
+            "memory, never the gradients. None puts all items of one kind into one pass."
+        },
+    )
+    max_items_per_micro_batch: int | None = field(
+        default=None, metadata={"help": "Items per forward pass at most. None leaves it to token_budget."}
+    )
+    step_mode: str = field(
+        default="auto",
+        metadata={
+            "help": "'direct' keeps every graph, 'cached' embeds everything twice in the memory of one "
+            "forward pass, 'auto' keeps as many graphs as fit into free memory. The gradients are the same."
+        },
+    )
+    on_bad_row: str = field(
+        default="stop",
+        metadata={
+            "help": "Rows that cannot be read: 'stop' before the first step with a list of them, or 'skip' "
+            "them."
+        },
+    )
+    check_data: bool = field(
+        default=True,
+        metadata={
+            "help": "Read and preprocess every row once before the first step, to find bad rows early."
+        },
+    )
+    columns: list[str] | None = field(
+        default=None, metadata={"help": "Dataset columns to use, anchor first. None uses all."}
+    )
+    roles: dict[str, str] | None = field(
+        default=None,
+        metadata={
+            "help": "Column -> 'query' or 'document'. By default the first is the query, others documents."
+        },
+    )
+    prompts: Any = field(
+        default=None,
+        metadata={
+            "help": "Text put in front of items: one for all columns, or column -> text; '' for none. By "
+            "default the model's own query and document prompts."
+        },
+    )
+    dataloader_num_workers: int | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Processes that read and preprocess rows. None takes the spare cores, at most 8."},
+    )
+
+    def __post_init__(self) -> None:
+        for name, kind in (("step_mode", StepMode), ("on_bad_row", OnBadRow)):
+            if vars(self)[name] not in get_args(kind):
+                allowed = ", ".join(map(repr, get_args(kind)))
+                raise ConfigError(f"{name} must be one of {allowed}, not {vars(self)[name]!r}")
+        for name in ("token_budget", "max_items_per_micro_batch"):
+            value = vars(self)[name]
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1 or None, not {value}")
+        if self.warmup_ratio is not None:
+            if not 0 <= self.warmup_ratio < 1:
+                raise ConfigError(
+                    f"warmup_ratio is a share of the run, from 0 to below 1, not {self.warmup_ratio}"
+                )
+            if self.warmup_steps and self.warmup_steps != self.warmup_ratio:
+                raise ConfigError("give warmup_ratio or warmup_steps, not both")
+            self.warmup_steps = self.warmup_ratio
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = spare_cores()
+        if not torch.accelerator.is_available():
+            # transformers allows bf16 on a machine without accelerator only when told that the CPU is meant.
+            self.use_cpu = True
+        self.metric_was_chosen = self.metric_for_best_model is not None
+        super().__post_init__()

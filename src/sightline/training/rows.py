@@ -1,0 +1,170 @@
+"""Datasets as rows: one way to read lists of dicts, dicts of columns and `datasets.Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch.utils.data import Dataset
+
+from sightline.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+TARGET_COLUMNS = ("label", "labels", "score", "scores")
+
+ColumnRole = Literal["query", "document"]
+
+
+@dataclass(frozen=True)
+class Rows(Dataset):
+    """Rows by number, as a map-style dataset for a DataLoader.
+
+    Attributes:
+        source: anything with ``len`` and ``source[i]`` giving a mapping.
+        column_names: the columns, in order.
+    """
+
+    source: Any
+    column_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, number: int) -> tuple[int, Mapping[str, Any]]:
+        """The row's number and its cells."""
+        row = self.source[number]
+        if not isinstance(row, Mapping):
+            raise DataError(f"row {number} is a {type(row).__name__}, not a dict of column to value")
+        return number, row
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of equal length, read row by row."""
+
+    columns: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return {name: values[number] for name, values in self.columns.items()}
+
+
+def as_rows(dataset: Any, *, name: str = "the training dataset") -> Rows:
+    """Rows of a list of dicts, a dict of columns, a `datasets.Dataset` or any map-style dataset of dicts.
+
+    Image, audio and video columns of a `datasets.Dataset` are read undecoded, so that opening them happens in
+    worker processes and a broken file is found and named there.
+
+    Raises:
+        DataError: no rows, columns of unequal length, or rows that are not dicts.
+        ConfigError: a stream without length.
+    """
+    import datasets
+
+    if isinstance(dataset, Rows):
+        return dataset
+    if isinstance(dataset, (datasets.DatasetDict, datasets.IterableDatasetDict)):
+        raise ConfigError(f"{name} has splits ({', '.join(dataset)}); choose one, e.g. dataset['train']")
+    if isinstance(dataset, datasets.IterableDataset):
+        raise ConfigError(f"{name} is a stream; training needs rows by number: use a datasets.Dataset")
+    if isinstance(dataset, datasets.Dataset):
+        columns = tuple(dataset.column_names)
+        rows = Rows(_undecoded(dataset.with_format(None)), columns)
+    elif isinstance(dataset, Mapping):
+        lengths = {column: len(values) for column, values in dataset.items()}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"the columns of {name} differ in length: {lengths}")
+        rows = Rows(_Columns(dataset) if lengths else (), tuple(dataset))
+    else:
+        first = dataset[0] if len(dataset) else {}
+        if not isinstance(first, Mapping):
+            raise DataError(f"row 0 of {name} is a {type(first).__name__}, not a dict of column to value")
+        rows = Rows(dataset, tuple(first))
+    if not len(rows):
+        raise DataError(f"{name} has no rows")
+    return rows
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns are embedded and how, and which are targets.
+
+    Attributes:
+        names: columns that hold items, the anchor first.
+        roles: "query" or "document" per name.
+        prompts: text put in front of the items of each column, or None.
+        targets: label and score columns.
+    """
+
+    names: tuple[str, ...]
+    roles: tuple[ColumnRole, ...]
+    prompts: tuple[str | None, ...]
+    targets: tuple[str, ...] = ()
+
+
+def choose_columns(
+    column_names: Sequence[str],
+    *,
+    columns: Sequence[str] | None = None,
+    roles: Mapping[str, str] | None = None,
+    prompts: str | Mapping[str, str] | None = None,
+    role_prompts: Mapping[str, str | None] | None = None,
+    name: str = "the training dataset",
+) -> Columns:
+    """The columns by sentence-transformers' convention: the first is the anchor, the others its documents;
+    ``label``, ``labels``, ``score`` and ``scores`` are targets.
+
+    Args:
+        column_names: all columns of the dataset.
+        columns: use only these, in this order.
+        roles: column -> "query" or "document" where the convention does not fit.
+        prompts: one prompt for every column, or one per column; an empty string for none. Columns without
+            one get their role's.
+        role_prompts: the model's own prompt per role.
+        name: the dataset, for messages.
+
+    Raises:
+        DataError: a column that does not exist, an unknown role, or no column with items.
+    """
+    for what, given in (("columns", columns), ("roles", roles), ("prompts", prompts)):
+        unknown = (
+            [] if given is None or isinstance(given, str) else [c for c in given if c not in column_names]
+        )
+        if unknown:
+            raise DataError(
+                f"{what} names {', '.join(map(repr, unknown))}, "
+                f"but {name} has the columns {', '.join(column_names)}"
+            )
+    chosen = list(column_names if columns is None else columns)
+    names = [column for column in chosen if column not in TARGET_COLUMNS]
+    if not names:
+        raise DataError(f"{name} has no column to embed, only {', '.join(column_names) or 'nothing'}")
+    found: list[ColumnRole] = []
+    for position, column in enumerate(names):
+        role = (roles or {}).get(column, "document" if position else "query")
+        if role not in ("query", "document"):
+            raise DataError(f"the role of column {column!r} must be query or document, not {role!r}")
+        found.append("query" if role == "query" else "document")
+    texts: list[str | None] = []
+    for column, role in zip(names, found, strict=True):
+        default = (role_prompts or {}).get(role)
+        text = prompts if isinstance(prompts, str) else (prompts or {}).get(column, default)
+        texts.append(text or None)
+    targets = tuple(column for column in chosen if column in TARGET_COLUMNS)
+    return Columns(tuple(names), tuple(found), tuple(texts), targets)
+
+
+def _undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
+    import datasets
+
+    for column, feature in dataset.features.items():
+        if isinstance(feature, (datasets.Image, datasets.Audio, datasets.Video)):
+            dataset = dataset.cast_column(column, type(feature)(decode=False))
+        elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
+            dataset = dataset.cast_column(column, datasets.List(datasets.Image(decode=False)))
+    return dataset

@@ -1,0 +1,66 @@
+"""Which rows form which batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from sightline.errors import ConfigError
+
+
+class BatchOrder:
+    """Row numbers batch by batch: a fresh seeded permutation each epoch, the same on every machine.
+
+    Args:
+        rows: row numbers to draw from.
+        batch_size: rows per batch.
+        seed: of the permutations; epoch e uses the pair (seed, e).
+        drop_last: leave out the rows that do not fill a batch (others each epoch).
+        shuffle: False keeps the order of ``rows``.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        drop_last: bool = False,
+        shuffle: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"the batch size must be at least 1, not {batch_size}")
+        if drop_last and len(rows) < batch_size:
+            raise ConfigError(
+                f"{len(rows)} rows do not fill one batch of {batch_size}, and dataloader_drop_last leaves "
+                "incomplete batches out; use a smaller batch or dataloader_drop_last=False"
+            )
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.drop_last = drop_last
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the permutation; accelerate and transformers call this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.rows), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(range(len(self.rows)))
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+            order = torch.randperm(len(self.rows), generator=generator).tolist()
+        for number in range(len(self)):
+            begin = number * self.batch_size
+            yield [self.rows[position] for position in order[begin : begin + self.batch_size]]
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """One 63-bit number out of two, so that seed 1 in epoch 0 is not seed 0 in epoch 1."""
+    return (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9) % (1 << 63)

@@ -1,0 +1,194 @@
+"""One training step: embed the planned micro-batches, compute the loss, send its gradients back.
+
+The step is the only caller of the model in training. It keeps the graphs of the first micro-batches and
+embeds the others a second time, as gradient caching does (Gao et al. 2021, arXiv:2101.06983):
+
+1. embed every micro-batch, the kept ones with their graph, the others without, remembering the state of the
+   random number generators before each of those;
+2. compute the loss on the vectors of all items, cut off from the model, and its gradient at each vector;
+3. send that gradient into the kept graphs; then embed each other micro-batch again, with graph and under its
+   remembered random state, so that dropout draws the masks it drew before, and send its gradient in.
+
+With every graph kept this is one plain forward and backward pass; with none it needs the memory of one
+micro-batch. The gradients are the same.
+
+Shape letters::
+
+    N  distinct items of the batch     n  items of one micro-batch     D  embedding dimension     T  tokens
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sightline.errors import ConfigError
+from sightline.losses.base import Loss
+from sightline.types import Batch, Embeddings
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a batch becomes gradients.
+
+    Args:
+        kept: how many of the leading micro-batches keep their graphs. None keeps all (a plain step), 0 none
+            (gradient caching).
+    """
+
+    kept: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kept is not None and self.kept < 0:
+            raise ConfigError(f"a step cannot keep {self.kept} graphs; give 0 or more, or None for all")
+
+    def run(
+        self, model: nn.Module, batch: Batch, loss: Loss, *, scale: float | Tensor = 1.0, sync: bool = True
+    ) -> dict[str, Tensor]:
+        """Adds the gradient of ``scale * sum(parts)`` to the parameters' ``grad``.
+
+        Args:
+            model: maps a `MicroBatch` to `Embeddings`; may be wrapped for distributed training.
+            batch: on the CPU; one micro-batch at a time is moved to the model's device.
+            loss: what is minimised.
+            scale: factor of the gradients, e.g. one over the accumulated batches; the returned parts are
+                without it.
+            sync: reduce gradients over the ranks with this batch. Only the last backward pass does it.
+
+        Returns:
+            The loss's parts, detached, on the model's device.
+        """
+        device = device_of(model)
+        micro_batches = batch.micro_batches
+        kept = len(micro_batches) if self.kept is None else min(self.kept, len(micro_batches))
+        last = len(micro_batches) - 1
+
+        outputs: list[Embeddings] = []
+        states: list[RandomState] = []
+        for number, micro_batch in enumerate(micro_batches):
+            # A wrapped model prepares its reduction in the forward pass, so the one before the last
+            # backward pass is the one that must not be under no_sync.
+            with_sync = sync and kept == len(micro_batches) and number == last
+            with torch.set_grad_enabled(number < kept), reduction(model, with_sync):
+                if number >= kept:
+                    states.append(RandomState.of(device))
+                outputs.append(model(micro_batch.to(device, non_blocking=True)))
+        after = RandomState.of(device)
+        torch.clear_autocast_cache()  # weights cast without a graph must not serve the passes that need one
+
+        parts, gradients = _loss_and_gradients(outputs, batch, loss, scale)
+
+        with reduction(model, sync and kept == len(micro_batches)):
+            _backward(outputs[:kept], gradients[:kept])
+        del outputs
+        for number in range(kept, len(micro_batches)):
+            with torch.enable_grad(), reduction(model, sync and number == last):
+                states[number - kept].restore()
+                again = model(micro_batches[number].to(device, non_blocking=True))
+                _backward([again], [gradients[number]])
+        after.restore()
+        return parts
+
+
+@torch.no_grad()
+def embed(model: nn.Module, batch: Batch) -> Embeddings:
+    """The vectors of a batch's items in item order, without graph, for the loss on held-out rows."""
+    device = device_of(model)
+    outputs = [model(micro_batch.to(device, non_blocking=True)) for micro_batch in batch.micro_batches]
+    return in_item_order(outputs, batch)
+
+
+def in_item_order(outputs: Sequence[Embeddings], batch: Batch) -> Embeddings:
+    """One Embeddings (N, ...) out of one per micro-batch, row i being item i."""
+    planned = torch.cat([micro_batch.indices for micro_batch in batch.micro_batches])
+    assert planned.numel() == batch.num_items, "every item stands in exactly one micro-batch"
+    return Embeddings.concatenate(outputs)[torch.argsort(planned).to(outputs[0].values.device)]
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch's indices, keys and targets on ``device``; its micro-batches stay where they are."""
+    return replace(
+        batch,
+        keys_N=batch.keys_N.to(device),
+        columns_BC=batch.columns_BC.to(device),
+        targets={name: target.to(device) for name, target in batch.targets.items()},
+    )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters live."""
+    return next(model.parameters()).device
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """State of the CPU's random number generator and of the device's."""
+
+    cpu: Tensor
+    device: torch.device
+    accelerator: Tensor | None
+
+    @staticmethod
+    def of(device: torch.device) -> RandomState:
+        state = None
+        if device.type != "cpu":
+            state = torch.get_device_module(device).get_rng_state(device)
+        return RandomState(torch.get_rng_state(), device, state)
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.accelerator is not None:
+            torch.get_device_module(self.device).set_rng_state(self.accelerator, self.device)
+
+
+def reduction(model: nn.Module, sync: bool) -> AbstractContextManager[None]:
+    """Whether backward passes inside reduce gradients over the ranks."""
+    if isinstance(model, DistributedDataParallel) and not sync:
+        return _no_sync(model)
+    return nullcontext()
+
+
+@contextmanager
+def _no_sync(model: DistributedDataParallel) -> Iterator[None]:
+    with model.no_sync():
+        yield
+
+
+def _loss_and_gradients(
+    outputs: Sequence[Embeddings], batch: Batch, loss: Loss, scale: float | Tensor
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The detached parts, and the scaled loss's gradient at each micro-batch's vectors."""
+    # The loss works on float32 copies of vectors that autocast made in bfloat16.
+    leaves = [
+        Embeddings(_at_least_float32(output.values.detach()).requires_grad_(), output.mask)
+        for output in outputs
+    ]
+    with torch.enable_grad():
+        embeddings = in_item_order(leaves, batch)
+        parts = loss(embeddings, on_device(batch, embeddings.values.device))
+        total = torch.stack(list(parts.values())).sum()
+        if total.requires_grad:
+            (total * scale).backward()
+    gradients = [
+        torch.zeros_like(leaf.values) if leaf.values.grad is None else leaf.values.grad for leaf in leaves
+    ]
+    return {name: part.detach() for name, part in parts.items()}, gradients
+
+
+def _backward(outputs: Sequence[Embeddings], gradients: Sequence[Tensor]) -> None:
+    """Sends the gradients into the graphs of ``outputs``, in one backward pass."""
+    roots = [
+        (output.values, gradient.to(output.values.dtype)) for output, gradient in zip(outputs, gradients)
+    ]
+    roots = [(values, gradient) for values, gradient in roots if values.requires_grad]
+    if roots:
+        torch.autograd.backward([values for values, _ in roots], [gradient for _, gradient in roots])
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()

@@ -1,0 +1,383 @@
+"""The Trainer: transformers' training loop around our step, batches, evaluation and checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import IntervalStrategy
+
+from sightline.errors import ConfigError, DataError, TrainingError
+from sightline.losses.base import Loss
+from sightline.training.arguments import TrainingArguments
+from sightline.training.batches import BadRow, BatchBuilder, Delivery
+from sightline.training.card import CardFacts, model_card
+from sightline.training.check import bad_rows_error, check_rows
+from sightline.training.feeding import make_loader
+from sightline.training.memory import GraphBudget
+from sightline.training.rows import Rows, as_rows, choose_columns
+from sightline.training.sampling import BatchOrder
+from sightline.training.step import Step, embed, on_device
+from sightline.training.window import LogWindow
+from sightline.types import Batch
+
+logger = logging.getLogger(__name__)
+
+
+class Evaluator(Protocol):
+    """Measures an encoder during training."""
+
+    @property
+    def primary_metric(self) -> str: ...
+    @property
+    def greater_is_better(self) -> bool: ...
+    def __call__(
+        self,
+        encoder: Any,
+        *,
+        output_dir: str | None = None,
+        epoch: float | None = None,
+        steps: int | None = None,
+    ) -> dict[str, float]: ...
+
+
+class Trainer(transformers.Trainer):
+    """Trains an encoder.
+
+    Schedules, callbacks, trackers, accumulation, clipping and resuming are `transformers.Trainer`'s; how a
+    batch is made and how it becomes gradients is ours.
+
+    Args:
+        encoder: the model; it is trained in place.
+        loss: what is minimised.
+        train_dataset: list of dicts, dict of columns, or `datasets.Dataset`. First column the anchor, then
+            its positive, then hard negatives; ``label`` and ``score`` columns by name.
+        eval_dataset: rows the loss is also computed on, or several such by name.
+        args: `TrainingArguments`; a plain `transformers.TrainingArguments` is refused.
+        evaluator: called on every evaluation; its primary metric chooses the best model.
+        callbacks: `transformers.TrainerCallback` objects.
+        optimizers: optimizer and scheduler, where the arguments cannot express them.
+
+    Raises:
+        ConfigError: arguments that contradict each other.
+        DataError: a dataset that cannot be read, or (when training starts) its bad rows.
+    """
+
+    model: Any
+    args: TrainingArguments
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        loss: Loss,
+        *,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        args: TrainingArguments,
+        evaluator: Evaluator | None = None,
+        callbacks: Sequence[transformers.TrainerCallback] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+    ) -> None:
+        if not isinstance(args, TrainingArguments):
+            raise ConfigError(
+                "args must be sightline.TrainingArguments, which has transformers' names and ours"
+            )
+        self.loss = loss
+        self.evaluator = evaluator
+        self.skipped: tuple[BadRow, ...] = ()
+        self._checked: list[int] | None = None
+        self._window = LogWindow()
+        self._graphs = GraphBudget()
+        self._planned = False
+        self._rows = None if train_dataset is None else as_rows(train_dataset)
+        self._eval_rows = _eval_rows(eval_dataset)
+        if args.eval_strategy != "no" and not self._eval_rows and evaluator is None:
+            strategy = IntervalStrategy(args.eval_strategy).value
+            raise ConfigError(
+                f"eval_strategy is {strategy!r}, but there is neither an evaluator nor an eval_dataset; give one, "
+                "or set eval_strategy to 'no'"
+            )
+        if evaluator is not None and not args.metric_was_chosen:
+            args.metric_for_best_model = evaluator.primary_metric
+            args.greater_is_better = evaluator.greater_is_better
+        super().__init__(
+            model=encoder,
+            args=args,
+            train_dataset=self._rows,
+            eval_dataset=self._eval_rows if self._eval_rows or evaluator is not None else None,
+            data_collator=_no_collator,
+            callbacks=list(callbacks or []),
+            optimizers=optimizers,
+        )
+        if self.is_deepspeed_enabled:
+            raise ConfigError("DeepSpeed is not supported; use DDP or FSDP through torchrun or accelerate")
+
+    @property
+    def output_dir(self) -> Path:
+        """Where checkpoints and evaluation results go."""
+        assert self.args.output_dir is not None
+        return Path(self.args.output_dir)
+
+    # Data
+
+    def builder(self, rows: Rows, *, name: str = "the training dataset") -> BatchBuilder:
+        """How rows become batches for this encoder."""
+        args, encoder = self.args, self.model
+        columns = choose_columns(
+            rows.column_names,
+            columns=args.columns,
+            roles=args.roles,
+            prompts=args.prompts,
+            role_prompts={role: encoder.prompt_for(role) for role in ("query", "document")},
+            name=name,
+        )
+        return BatchBuilder(
+            preprocess=encoder.preprocessor,
+            collate=encoder.collate,
+            columns=columns,
+            modalities=encoder.modalities,
+            token_budget=args.token_budget,
+            max_items=args.max_items_per_micro_batch,
+        )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Seeded batches of the usable rows."""
+        if self._rows is None:
+            raise ConfigError("training needs a train_dataset")
+        args, rows = self.args, self._rows
+        builder = self.builder(rows)
+        if self._checked is None:
+            self._checked = self._usable(rows, builder)
+        order = BatchOrder(
+            self._checked,
+            self._train_batch_size,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            drop_last=args.dataloader_drop_last,
+        )
+        return self._loader(rows, builder, order)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Batches of held-out rows in their order."""
+        rows = next(iter(self._eval_rows.values())) if eval_dataset is None else as_rows(eval_dataset)
+        builder = self.builder(rows, name="the evaluation dataset")
+        order = BatchOrder(range(len(rows)), self.args.eval_batch_size, shuffle=False)
+        return self._loader(rows, builder, order)
+
+    def num_examples(self, dataloader: DataLoader) -> int:
+        """Rows trained on; those left out don't count."""
+        return len(dataloader.dataset) - len(self.skipped)  # type: ignore[arg-type]
+
+    def _loader(self, rows: Rows, builder: BatchBuilder, order: BatchOrder) -> DataLoader:
+        args = self.args
+        loader = make_loader(
+            rows,
+            builder,
+            order,
+            num_workers=args.dataloader_num_workers or 0,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            persistent_workers=args.dataloader_persistent_workers,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+        )
+        return self.accelerator.prepare_data_loader(loader, device_placement=False)
+
+    def _usable(self, rows: Rows, builder: BatchBuilder) -> list[int]:
+        if not self.args.check_data:
+            return list(range(len(rows)))
+        report = check_rows(
+            rows,
+            builder,
+            num_workers=self.args.dataloader_num_workers or 0,
+            show_progress=not self.args.disable_tqdm and self.is_local_process_zero(),
+        )
+        if report.bad:
+            self._meet_bad_rows(report.bad, len(rows))
+            if not report.good:
+                raise bad_rows_error(report.bad, len(rows))
+            logger.warning(
+                "Left out %d of %d training rows that cannot be read; %d remain. The first: %s",
+                len(report.bad), len(rows), len(report.good), report.bad[0].reason,
+            )  # fmt: skip
+        return report.good
+
+    def _meet_bad_rows(self, bad: Sequence[BadRow], rows: int, name: str = "the training dataset") -> None:
+        if self.args.on_bad_row == "stop":
+            raise bad_rows_error(bad, rows, name=name)
+        known = {row.row for row in self.skipped}
+        self.skipped += tuple(row for row in bad if row.row not in known)
+
+    # The step
+
+    def training_step(self, model: nn.Module, inputs: Delivery, num_items_in_batch: Any = None) -> Tensor:  # type: ignore[override]
+        """Adds one batch's gradients; returns its share of the step's loss."""
+        model.train()
+        share = 1.0 / self.current_gradient_accumulation_steps
+        if inputs["bad"]:
+            self._meet_bad_rows(inputs["bad"], len(self._rows or ()))
+            for row in inputs["bad"]:
+                logger.warning("Left out a training row that can no longer be read: %s", row.reason)
+        batch = inputs["batch"]
+        if batch is None:
+            return torch.zeros((), device=self.args.device)
+        kept = self._kept(model, batch)
+        scale: float | Tensor = share
+        if self.accelerator.scaler is not None:
+            scale = self.accelerator.scaler.scale(torch.tensor(share, device=self.args.device))
+        with self.compute_loss_context_manager():
+            parts = Step(kept).run(model, batch, self.loss, scale=scale, sync=self.accelerator.sync_gradients)
+        self._window.add(parts, batch, kept=kept, share=share)
+        return torch.stack(list(parts.values())).sum() * share
+
+    def _kept(self, model: nn.Module, batch: Batch) -> int:
+        if self.args.step_mode != "auto":
+            return len(batch.micro_batches) if self.args.step_mode == "direct" else 0
+        kept = self._graphs.kept(model, batch)
+        if not self._planned:
+            self._planned = True
+            logger.info(
+                "Step plan: %d items in %d forward passes, %d graphs kept, %d passes run twice; "
+                "%.1f GB for graphs, up to %.0f kB per token",
+                batch.num_items, len(batch.micro_batches), kept, len(batch.micro_batches) - kept,
+                (self._graphs.bytes_free or 0) / 1e9, max(self._graphs.bytes_per_position.values()) / 1e3,
+            )  # fmt: skip
+        return kept
+
+    def floating_point_ops(self, inputs: Delivery) -> int:  # type: ignore[override]
+        """Six per token and weight, forward and backward (Kaplan et al. 2020, arXiv:2001.08361)."""
+        batch = inputs["batch"]
+        tokens = 0 if batch is None else sum(one.cost.total for one in batch.micro_batches)
+        return 6 * tokens * sum(parameter.numel() for parameter in self.model.parameters())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Training log lines also get each loss part, items, tokens and padding per step."""
+        if "loss" in logs and "learning_rate" in logs:
+            logs |= self._window.means()
+            self._window = LogWindow()
+        super().log(logs, start_time)
+
+    # Evaluation
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The loss on the held-out rows and the evaluator's metrics, every name with the prefix in front."""
+        started = time.time()
+        sets = self._eval_rows if eval_dataset is None else _eval_rows(eval_dataset)
+        metrics: dict[str, float] = {}
+        training = self.model.training
+        self.model.eval()
+        for name, rows in sets.items():
+            prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
+            metrics |= {f"{prefix}_{part}": value for part, value in self._evaluation_loss(rows).items()}
+        if self.evaluator is not None and eval_dataset is None:
+            folder = self.output_dir / "eval"
+            if self.args.should_save:
+                folder.mkdir(parents=True, exist_ok=True)
+            found = self.evaluator(
+                self.model,
+                output_dir=str(folder) if self.args.should_save else None,
+                epoch=self.state.epoch,
+                steps=self.state.global_step,
+            )
+            metrics |= {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
+        self.model.train(training)
+        metrics[f"{metric_key_prefix}_runtime"] = round(time.time() - started, 4)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @torch.no_grad()
+    def _evaluation_loss(self, rows: Rows) -> dict[str, float]:
+        """Mean over rows of the loss and of its parts, each batch compared within itself as in training."""
+        sums: dict[str, float] = {}
+        count = 0
+        for delivery in self.get_eval_dataloader(rows):
+            if delivery["bad"]:
+                self._meet_bad_rows(delivery["bad"], len(rows), "the evaluation dataset")
+            batch = delivery["batch"]
+            if batch is None:
+                continue
+            embeddings = embed(self.model, batch)
+            parts = self.loss(embeddings, on_device(batch, embeddings.values.device))
+            for name, part in parts.items():
+                sums[name] = sums.get(name, 0.0) + float(part) * batch.num_rows
+            count += batch.num_rows
+        if not count:
+            raise DataError("no row of the evaluation dataset can be used")
+        parts_means = {name: total / count for name, total in sums.items()}
+        return {"loss": sum(parts_means.values())} | parts_means
+
+    # Checkpoints
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir) if output_dir else self.output_dir
+        self.model.save_pretrained(folder, card=self.card())
+        torch.save(self.args, folder / TRAINING_ARGS_NAME)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        self._load_weights(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        best = self.state.best_model_checkpoint
+        assert best is not None
+        logger.info("Loading the best model, %s (score %s)", best, self.state.best_metric)
+        self._load_weights(best)
+
+    def _load_weights(self, folder: str) -> None:
+        """Puts a checkpoint's weights into the encoder in place, so that whoever holds it sees them."""
+        if not os.path.isdir(folder):
+            raise TrainingError(f"there is no checkpoint at {folder}")
+        saved = type(self.model).from_pretrained(folder, device="cpu", dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict())
+
+    def card(self) -> str:
+        """The model card as it stands now."""
+        rows = self._rows
+        return model_card(
+            CardFacts(
+                encoder=self.model,
+                loss=self.loss,
+                args=self.args,
+                columns=() if rows is None else rows.column_names,
+                train_rows=0 if rows is None else len(rows) - len(self.skipped),
+                skipped_rows=len(self.skipped),
+                steps=self.state.global_step,
+                log_history=self.state.log_history,
+                primary_metric=None if self.evaluator is None else self.evaluator.primary_metric,
+            )
+        )
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Writes the card into the output folder (transformers calls this before it pushes to the Hub)."""
+        if self.is_world_process_zero():
+            (self.output_dir / "README.md").write_text(self.card(), encoding="utf-8")
+
+
+def _eval_rows(dataset: Any) -> dict[str, Rows]:
+    """Evaluation sets by name; a single one has the empty name."""
+    import datasets
+
+    if dataset is None:
+        return {}
+    # A mapping of lists is one dataset, as columns; a mapping of datasets is several.
+    if isinstance(dataset, Mapping) and all(
+        isinstance(one, (datasets.Dataset, Rows)) for one in dataset.values()
+    ):
+        return {
+            name: as_rows(rows, name=f"the evaluation dataset {name!r}") for name, rows in dataset.items()
+        }
+    return {"": as_rows(dataset, name="the evaluation dataset")}
+
+
+def _no_collator(_: Any) -> Any:
+    raise AssertionError("batches are made by BatchBuilder")
