@@ -1,6 +1,6 @@
 """One build: encode pages batch by batch, commit as it goes, go on where a killed build was.
 
-Shape letters: N pages of a batch, D vector components.
+Shape letters: D vector components.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ replacing one small file. Killed at any moment, the version open before still op
 again goes on where the last commit was. Building what is already there costs nothing, and building what
 was there before the last build switches back to it.
 
-Shape letters: N pages of a batch, D vector components.
+Shape letters: D vector components.
 """
 
 from __future__ import annotations
