@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import transformers
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -19,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.processors import load_processor
 from sightline.errors import CheckpointError
 from sightline.inputs.chat import infer_format
@@ -27,14 +30,21 @@ from sightline.inputs.processor import ItemProcessor, part_of
 from sightline.modules.backbone import Backbone
 from sightline.modules.calls import CallTable, Modality, chat_template, infer_calls, processor_modalities
 
-if TYPE_CHECKING:
-    from sightline.checkpoint.read import LoadOptions
-
 # Facts of a backbone file that are passed on to from_pretrained, by their old and new names.
 _KWARG_NAMES = {
     "model_kwargs": ("model_args", "model_kwargs"),
     "processor_kwargs": ("tokenizer_args", "processor_kwargs"),
     "config_kwargs": ("config_args", "config_kwargs"),
+}
+
+
+# Encoder-decoders of which the encoder alone is loaded: a decoder would want inputs of its own.
+_ENCODERS: Mapping[str, str] = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "longt5": "LongT5EncoderModel",
+    "switch_transformers": "SwitchTransformersEncoderModel",
 }
 
 
@@ -60,13 +70,21 @@ def load_backbone(
         CheckpointError: not a checkpoint transformers can load.
     """
     facts = dict(facts or {})
+    if facts.get("transformer_task", "feature-extraction") != "feature-extraction":
+        raise CheckpointError(
+            f"{folder}: made for the task {facts['transformer_task']!r}, so it gives no embeddings"
+        )
     kwargs = {name: _merged(facts, name, getattr(options, name)) for name in _KWARG_NAMES}
     shared = {"trust_remote_code": options.trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(folder, **kwargs["config_kwargs"], **shared)
         _without_cache(config)
-        model = AutoModel.from_pretrained(folder, config=config, **kwargs["model_kwargs"], **shared)
-    except (OSError, ValueError, KeyError) as error:
+        name = _ENCODERS.get(config.model_type)
+        loader: Any = AutoModel if name is None else getattr(transformers, name)
+        if name is None:
+            kwargs["model_kwargs"] |= shared
+        model = loader.from_pretrained(folder, config=config, **kwargs["model_kwargs"])
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
     arguments = kwargs["processor_kwargs"]
     if facts.get("max_seq_length"):
@@ -79,7 +97,7 @@ def load_backbone(
         message_format=facts.get("modality_config", {}).get("message", {}).get("format")
         or infer_format(chat_template(processor)),
         processing_kwargs=facts.get("processing_kwargs", {}),
-        normalization=_normalization(processor),
+        normalization=_normalization(processor, facts.get("processing_kwargs", {}).get("image", {})),
         patch_size=_patch_size(config),
     )
     _limit_tokens(items, config, explicit="model_max_length" in arguments)
@@ -114,6 +132,8 @@ def _merged(facts: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> di
         merged |= dict(facts.get(spelling) or {})
     # A checkpoint may not switch on running its own code.
     merged.pop("trust_remote_code", None)
+    if "/" in str(merged.get("attn_implementation", "")):  # a kernel on the Hub is code, too
+        merged.pop("attn_implementation")
     return merged | dict(given)
 
 
@@ -127,7 +147,9 @@ def _without_cache(config: PretrainedConfig) -> None:
             _without_cache(nested)
 
 
-def _normalization(processor: Any) -> Any:
+def _normalization(processor: Any, overrides: Mapping[str, Any]) -> Any:
+    if overrides:  # the checkpoint calls its processor in another way than the probe would
+        return None
     image_processor = processor if isinstance(processor, ImageProcessingMixin) else None
     if isinstance(processor, ProcessorMixin):
         image_processor = part_of(processor, "image_processor")

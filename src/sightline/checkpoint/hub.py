@@ -32,6 +32,7 @@ def resolve(
     text = str(name_or_path)
     if path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
         raise CheckpointError(f"{text}: no such folder")
+    import httpx  # what huggingface_hub 1.x speaks; its connection errors are no OSError
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -39,7 +40,7 @@ def resolve(
     try:
         if not local_files_only:
             left_out += _duplicate_weights(HfApi(token=token).list_repo_files(text, revision=revision))
-    except (OSError, HfHubHTTPError, HFValidationError):
+    except (OSError, httpx.HTTPError, HfHubHTTPError, HFValidationError):
         # Offline: what the cache holds decides.
         pass
     try:
@@ -57,11 +58,12 @@ def resolve(
         raise CheckpointError(
             f"{text}: no such folder, and not in the Hub's cache (the Hub cannot be reached or is switched off)"
         ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{text}: cannot be loaded from the Hub: {first}") from error
 
 
 def _duplicate_weights(files: list[str]) -> list[str]:
-    """Pickled weights that stand beside safetensors ones."""
-    return ["*.bin", "*.pt"] if any(name.endswith(".safetensors") for name in files) else []
+    """Pickled weights that stand beside safetensors ones; a Dense part may still come as ``.bin`` alone."""
+    folders = {name.rpartition("/")[0] for name in files if name.endswith(".safetensors")}
+    return [name for name in files if name.endswith((".bin", ".pt")) and name.rpartition("/")[0] in folders]

@@ -56,9 +56,14 @@ class ModelFacts:
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ModelFacts:
+    def from_json(cls, data: dict[str, Any], where: str = MODEL) -> ModelFacts:
+        prompts = data.get("prompts") or {}
+        if not isinstance(prompts, dict):
+            raise CheckpointError(
+                f"{where}: prompts is a {type(prompts).__name__}, not an object of name to text"
+            )
         return cls(
-            prompts={name: text for name, text in (data.get("prompts") or {}).items() if text is not None},
+            prompts={name: text for name, text in prompts.items() if text is not None},
             default_prompt_name=data.get("default_prompt_name"),
             similarity_fn_name=data.get("similarity_fn_name"),
             truncate_dim=data.get("truncate_dim"),
@@ -137,17 +142,25 @@ def read_modules(root: Path) -> list[ModuleEntry]:
     ):
         raise CheckpointError(f"{root / MODULES}: expected a list of modules with a type and a path each")
     return [
-        ModuleEntry(
-            int(one.get("idx", number)), str(one.get("name", number)), str(one["path"]), str(one["type"])
-        )
+        ModuleEntry(number, str(one.get("name", number)), str(one["path"]), str(one["type"]))
         for number, one in enumerate(data)
     ]
 
 
+def part_folders(root: Path) -> set[str]:
+    """Names of the folders in ``root`` that hold the parts of its model."""
+    paths = [entry.path for entry in read_modules(root)] if (root / MODULES).is_file() else []
+    paths += read_facts(root / ROUTER).get("types", {})
+    return {PurePosixPath(path).parts[0] for path in paths if path}
+
+
 def finish_replacement(folder: Path) -> None:
     """Completes a replacement of ``folder`` that was cut off between its two renames (see `write`)."""
+    if folder.exists():
+        return
+    folder = folder.resolve()
     old, new = replacement_paths(folder)
-    if not folder.exists() and old.is_dir() and new.is_dir():
+    if old.is_dir() and new.is_dir():
         os.replace(new, folder)
 
 

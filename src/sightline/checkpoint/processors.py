@@ -70,7 +70,15 @@ def _limit_pixels(processor: Any, kwargs: dict[str, Any], folder: Path) -> None:
             f"{folder}: min_pixels and max_pixels do not apply to a {type(images or processor).__name__}, which sizes "
             f"images by {size or 'no setting'}; set `size` instead"
         )
-    images.size = type(images.size)(**(size | wanted))
+    size |= wanted
+    if size["shortest_edge"] > size["longest_edge"]:
+        if len(wanted) == 2:
+            raise CheckpointError(
+                f"min_pixels {wanted['shortest_edge']} is more than max_pixels {wanted['longest_edge']}"
+            )
+        # The limit that was asked for holds; images would else be enlarged past it, or shrunk below it.
+        size = dict.fromkeys(size, next(iter(wanted.values())))
+    images.size = type(images.size)(**size)
 
 
 def _names_video(folder: Path) -> bool:

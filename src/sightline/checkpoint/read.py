@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from sightline.checkpoint import dialects, layout
 from sightline.checkpoint.backbones import load_backbone
+from sightline.checkpoint.options import LoadOptions
 from sightline.errors import CheckpointError
 from sightline.modules.base import Module
 from sightline.modules.heads import ACTIVATIONS, Dense, Dropout, LayerNorm, Normalize, activation_named
@@ -20,16 +22,6 @@ from sightline.modules.pooling import Pooling
 from sightline.modules.router import Router, RoutingTable
 
 log = logging.getLogger("sightline")
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How the transformers parts are loaded; each is passed on to ``from_pretrained``."""
-
-    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    processor_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    config_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    trust_remote_code: bool = False
 
 
 @dataclass
@@ -48,7 +40,7 @@ def read_checkpoint(folder: Path, options: LoadOptions) -> Checkpoint:
         CheckpointError: a file is missing or malformed, or a class has no equivalent here.
     """
     own = layout.read_facts(folder / layout.SIGHTLINE)
-    facts = layout.ModelFacts.from_json(layout.read_facts(folder / layout.MODEL))
+    facts = layout.ModelFacts.from_json(layout.read_facts(folder / layout.MODEL), str(folder / layout.MODEL))
     if (folder / layout.MODULES).is_file():
         parts = [_read_part(entry, folder, options, own) for entry in layout.read_modules(folder)]
         if not parts:
@@ -140,12 +132,17 @@ def _read_router(folder: Path, options: LoadOptions, own: Mapping[str, Any]) -> 
     name = layout.ROUTER if (folder / layout.ROUTER).is_file() else "config.json"
     where = str(folder / name)
     facts = layout.read_facts(folder / name)
-    types, structure = _need(facts, "types", where), _need(facts, "structure", where)
+    types, structure = _mapping(facts, "types", where), _mapping(facts, "structure", where)
     loaded = {
         part_id: _read_kind(dialects.kind_of(str(path), where), layout.inside(folder, part_id), options, {})
         for part_id, path in types.items()
     }
-    parameters = facts.get("parameters", {})
+    unknown = {part_id for ids in structure.values() for part_id in ids} - set(types)
+    if unknown or not structure:
+        raise CheckpointError(
+            f"{where}: structure names parts without a type: {', '.join(sorted(unknown)) or 'none'}"
+        )
+    parameters = facts.get("parameters") or {}
     routes = {route: [loaded[part_id] for part_id in ids] for route, ids in structure.items()}
     default = parameters.get("default_route")
     if default is None and parameters.get("allow_empty_key", True):
@@ -168,14 +165,21 @@ def load_weights(part: Module, folder: Path) -> Module:
     Raises:
         CheckpointError: no weights, or weights of another shape.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
-    if safe.is_file():
-        state = load_file(safe)
-    elif pickled.is_file():
-        state = torch.load(pickled, map_location="cpu", weights_only=True)
-    else:
+    try:
+        if safe.is_file():
+            state = load_file(safe)
+        elif pickled.is_file():
+            state = torch.load(pickled, map_location="cpu", weights_only=True)
+        else:
+            state = None
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{safe if safe.is_file() else pickled}: cannot be read: {first}") from error
+    if state is None:
         raise CheckpointError(f"{folder}: no model.safetensors, so the {part.kind} part has no weights")
     try:
         part.load_state_dict(state)
@@ -184,6 +188,13 @@ def load_weights(part: Module, folder: Path) -> Module:
             f"{folder}: the weights do not fit the settings beside them: {error}"
         ) from error
     return part
+
+
+def _mapping(facts: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value = _need(facts, key, where)
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"{where}: {key!r} is a {type(value).__name__}, not an object")
+    return value
 
 
 def _need(facts: Mapping[str, Any], key: str, where: str) -> Any:

@@ -40,10 +40,11 @@ def write_checkpoint(
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not _is_checkpoint(folder)):
         raise CheckpointError(f"{folder}: exists and holds no model; choose another folder")
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     layout.finish_replacement(folder)
     old, aside = layout.replacement_paths(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    _move_the_rest(old, folder)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     _write_parts(aside, parts)
@@ -64,19 +65,39 @@ def write_checkpoint(
 def _replace(aside: Path, folder: Path, old: Path) -> None:
     """Puts ``aside`` in the place of ``folder``; what lay in the folder besides the model (a trainer's state) stays."""
     if folder.is_dir():
-        for item in folder.iterdir():
-            if not (aside / item.name).exists() and item.name not in _MODEL_FILES:
-                shutil.move(str(item), aside / item.name)
         os.replace(folder, old)
-        os.replace(aside, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(aside, folder)
+    os.replace(aside, folder)
+    _move_the_rest(old, folder)
 
 
-_MODEL_FILES = frozenset(
-    {"model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_config.json"}
-)
+def _move_the_rest(old: Path, folder: Path) -> None:
+    """Moves what belongs to no model from ``old`` into ``folder`` and deletes ``old``.
+
+    After a kill the next write does it, so nothing of a person's is lost. The old model's files go: a tokenizer
+    or an image processor left over would be taken for the new model's.
+    """
+    if not old.is_dir():
+        return
+    if folder.is_dir():
+        try:
+            parts = layout.part_folders(old)
+        except CheckpointError:  # the old model was broken; that is no reason to keep the new one out
+            parts = set()
+        for item in old.iterdir():
+            of_model = item.name in parts or any(item.match(pattern) for pattern in _MODEL_FILES)
+            if not of_model and not (folder / item.name).exists():
+                shutil.move(str(item), folder / item.name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+# What a model leaves in a folder, by name: weights, settings, tokenizers and processors.
+_MODEL_FILES = (
+    "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.json", "adapter_*.bin",
+    "config.json", "adapter_config.json", "generation_config.json", "*processor_config.json", "tokenizer*.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "chat_template.*",
+    "sentence_*_config.json", "router_config.json", "modules.json", "config_sentence_transformers.json",
+    "sightline.json",
+)  # fmt: skip
 _TRAINER_FILES = frozenset({"trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt"})
 
 

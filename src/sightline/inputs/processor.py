@@ -26,6 +26,7 @@ from sightline.inputs.video_settings import CarriedVideoSettings
 from sightline.types import Cost, Features, Item, Part
 
 ARGUMENT_NAMES = {"text": "text", "image": "images", "audio": "audio", "video": "videos"}
+_SIZES = ("truncation", "max_length")  # text arguments that apply_chat_template takes itself
 _NO_LIMIT = 1_000_000  # transformers marks tokenizers without a limit by a very large number
 
 
@@ -69,7 +70,9 @@ class ItemProcessor:
     @property
     def max_tokens(self) -> int | None:
         """Tokens an item is cut at, or None without a limit."""
-        limit = self.processing_kwargs.get("text", {}).get("max_length")
+        # A checkpoint may keep the limit among several groups of arguments; ST asks them in this order.
+        groups = (self.processing_kwargs.get(name, {}) for name in ("chat_template", "text", "common"))
+        limit = next((group["max_length"] for group in groups if group.get("max_length") is not None), None)
         if limit is None and self.tokenizer is not None:
             limit = self.tokenizer.model_max_length
         return limit if limit is not None and limit < _NO_LIMIT else None
@@ -153,6 +156,11 @@ class ItemProcessor:
     def _plain(self, item: Item, modality: str | tuple[str, ...], prompt: str | None) -> dict[str, Any]:
         inputs: dict[str, list[Any]] = {}
         for part in item.parts:
+            if part.modality != "text" and part.modality in inputs:
+                raise InputError(
+                    f"the model takes one {part.modality} per input, and this input has several",
+                    source=item.source,
+                )
             value = part.value if part.modality == "text" else self.open(part, item.source)
             inputs.setdefault(part.modality, []).append(value)
         if "text" in inputs:
@@ -178,7 +186,8 @@ class ItemProcessor:
         values = self._small(self._render(messages))
         limit = self.max_tokens
         tokens = values["input_ids"].shape[-1]
-        if limit is not None and tokens >= limit and item.modalities == {"text"}:
+        restore = self.processing_kwargs.get("chat_template", {}).get("restore_suffix", True)
+        if restore and limit is not None and tokens >= limit and item.modalities == {"text"}:
             # The template's closing tokens are cut off first, and they are what last-token pooling reads.
             suffix = self._suffix(messages)[-tokens:]
             if suffix:
@@ -187,18 +196,26 @@ class ItemProcessor:
 
     def _render(self, messages: chat.Messages, **text: Any) -> dict[str, Any]:
         kwargs = self._kwargs()
-        template_kwargs = dict(self.processing_kwargs.get("chat_template", {}))
-        template_kwargs.pop("restore_suffix", None)
+        template = dict(self.processing_kwargs.get("chat_template", {}))
+        template.pop("restore_suffix", None)
+        text_kwargs = (
+            kwargs["text_kwargs"] | {name: template.pop(name) for name in _SIZES if name in template} | text
+        )
         if isinstance(self.processor, ProcessorMixin):
-            kwargs["text_kwargs"] = kwargs["text_kwargs"] | text
+            kwargs["text_kwargs"] = text_kwargs
             rendered = self.processor.apply_chat_template(
-                [messages], tokenize=True, return_dict=True, return_tensors="pt",
-                processor_kwargs=kwargs, **template_kwargs,
-            )  # fmt: skip
+                [messages],
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs=kwargs,
+                **template,
+            )
         else:
+            sizes = {name: text_kwargs.pop(name) for name in _SIZES if name in text_kwargs}
             rendered = self.processor.apply_chat_template(
-                [messages], tokenize=True, return_dict=True, return_tensors="pt",
-                **(kwargs["text_kwargs"] | text), **template_kwargs,
+                [messages], tokenize=True, return_dict=True, return_tensors="pt", tokenizer_kwargs=text_kwargs,
+                **sizes, **template,
             )  # fmt: skip
         features: dict[str, Any] = dict(cast(Any, rendered))
         return features
@@ -250,7 +267,8 @@ class ItemProcessor:
         assert tokenizer is not None
         options = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
         token = next(option for option in options if option is not None)
-        filled = {name: value.new_zeros(1) for name, value in features.items() if name in SEQUENCE_FILL}
+        # An empty list comes out of the tokenizer as floats, so the type is set here.
+        filled = {name: torch.zeros(1, dtype=torch.long) for name in features if name in SEQUENCE_FILL}
         return filled | {
             "input_ids": torch.tensor([token]),
             "attention_mask": torch.ones(1, dtype=torch.long),
@@ -263,8 +281,11 @@ class ItemProcessor:
                 patches += int(value.prod(dim=-1).sum())
         if not patches and "pixel_values" in features:
             pixels = features["pixel_values"]
-            images = pixels.shape[:-3].numel()
-            patches = images * (pixels.shape[-2] // self.patch_size) * (pixels.shape[-1] // self.patch_size)
+            if pixels.ndim < 4:  # patches already: (1, patches, dim)
+                patches = pixels.shape[:-1].numel()
+            else:
+                rows, columns = (side // self.patch_size for side in pixels.shape[-2:])
+                patches = pixels.shape[:-3].numel() * rows * columns
         tokens = features["input_ids"].shape[0] if "input_ids" in features else 0
         if not tokens and not patches:
             # Audio towers: one position per frame of the (last) time axis.

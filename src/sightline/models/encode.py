@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -31,8 +31,9 @@ class Embedder(Protocol):
     @property
     def preprocessor(self) -> Any: ...
     @property
+    def collate(self) -> Callable[[Sequence[Features], Sequence[int]], MicroBatch]: ...
+    @property
     def embedding_dim(self) -> int: ...
-    def collate(self, features: Sequence[Features], indices: Sequence[int]) -> MicroBatch: ...
     def __call__(self, micro_batch: MicroBatch) -> Embeddings: ...
     def train(self, mode: bool = True) -> Any: ...
 
@@ -76,8 +77,10 @@ def _embed(
     show_progress: bool | None,
     dim: int | None,
 ) -> Embeddings:
-    budget = token_budget or (CPU_TOKENS if encoder.device.type == "cpu" else GPU_TOKENS)
-    preprocess = encoder.preprocessor
+    budget = token_budget
+    if budget is None:
+        budget = CPU_TOKENS if encoder.device.type == "cpu" else GPU_TOKENS
+    preprocess, collate = encoder.preprocessor, encoder.collate
     was_training = encoder.training
     encoder.train(False)
     pieces: list[Embeddings] = []
@@ -89,7 +92,7 @@ def _embed(
             ):
                 costs = [one.cost for one in features]
                 for rows in plan(costs, [one.group for one in features], token_budget=budget):
-                    batch = encoder.collate([features[row] for row in rows], rows)
+                    batch = collate([features[row] for row in rows], rows)
                     embedded = encoder(batch)
                     cut = embedded if dim is None else embedded.truncate(dim)
                     mask = None if cut.mask is None else cut.mask.cpu()

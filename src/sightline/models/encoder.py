@@ -6,21 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sightline.checkpoint import hub, layout
-from sightline.checkpoint.read import LoadOptions, read_checkpoint
+from sightline.checkpoint.options import LoadOptions
+from sightline.checkpoint.read import read_checkpoint
 from sightline.checkpoint.write import write_checkpoint
 from sightline.errors import CheckpointError, ConfigError, InputError
-from sightline.inputs.collate import PaddingSide, collate
 from sightline.models.encode import encode_items
-from sightline.models.preprocess import Preprocessor
+from sightline.models.preprocess import Collator, Preprocessor
 from sightline.models.similarity import SIMILARITIES
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.router import Router
-from sightline.types import MODALITIES, Embeddings, Features, Item, MicroBatch
+from sightline.types import MODALITIES, Embeddings, Item, MicroBatch
 
 # Which prompt a role takes, in ST's order.
 ROLE_PROMPTS: Mapping[str, tuple[str, ...]] = {
@@ -130,32 +131,38 @@ class Encoder(nn.Module):
             truncate_dim=truncate_dim or facts.truncate_dim,
         )
         encoder.name_or_path = str(name_or_path)
-        kind = next(encoder.parameters()).dtype
-        for part in encoder.parts[1:]:
-            part.to(kind)
+        encoder._match_types()
         return encoder.to(device or default_device()).eval()
+
+    def _match_types(self) -> None:
+        """Heads take the type of the backbone in front of them."""
+        first = self.parts[0]
+        routes = first.routes().values() if isinstance(first, Router) else ()
+        chains: list[Sequence[nn.Module]] = [list(self.parts), *routes]
+        for chain in chains:
+            kind = next(value.dtype for value in chain[0].parameters() if value.is_floating_point())
+            for part in chain[1:]:
+                part.to(kind)
 
     # What the model takes and gives
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Base modalities, and ``message`` where chat messages are taken; found from the processors."""
-        found = {part for call in self._calls() for part in ((call,) if isinstance(call, str) else call)}
+        found = {name for backbone in self.backbones().values() for name in _base(backbone.modalities)}
         return tuple(name for name in (*MODALITIES, "message") if name in found)
 
     def supports(self, modality: str | Iterable[str]) -> bool:
         """Whether items of a modality, or of several together, can be embedded."""
         wanted = {modality} if isinstance(modality, str) else set(modality)
-        calls = self._calls()
-        if not wanted <= set(self.modalities):
-            return False
-        if len(wanted) == 1 or "message" in calls or tuple(sorted(wanted)) in calls:
-            return True
+        for backbone in self.backbones().values():
+            calls = backbone.modalities
+            if wanted <= _base(calls) and (
+                len(wanted) == 1 or "message" in calls or tuple(sorted(wanted)) in calls
+            ):
+                return True
         first = self.parts[0]
         return isinstance(first, Router) and wanted <= set(first.table.fusion or {})
-
-    def _calls(self) -> set[str | tuple[str, ...]]:
-        return {call for backbone in self.backbones().values() for call in backbone.modalities}
 
     def backbones(self) -> dict[str, Backbone]:
         """Backbones by route; the single one of a model without a router under ``""``."""
@@ -186,24 +193,24 @@ class Encoder(nn.Module):
     @property
     def preprocessor(self) -> Preprocessor:
         """What turns items into features; holds no weights and travels to worker processes."""
-        first = self.parts[0]
-        table = first.table if isinstance(first, Router) else None
+        table = next((part.table for part in self.parts if isinstance(part, Router)), None)
         return Preprocessor(
             {route: backbone.processor for route, backbone in self.backbones().items()}, table
         )
 
-    def collate(self, features: Sequence[Features], indices: Sequence[int]) -> MicroBatch:
-        """Pads the features of some items (all of one group) once, on the CPU."""
-        pad_ids: dict[str, int] = {}
-        sides: dict[str, PaddingSide] = {}
-        for route, backbone in self.backbones().items():
-            tokenizer = backbone.processor.tokenizer
-            if tokenizer is not None:
-                # Features of fused items are named by modality, and text is the one that is padded.
-                for prefix in ("", "text", route):
-                    pad_ids.setdefault(prefix, tokenizer.pad_token_id or 0)
-                    sides.setdefault(prefix, backbone.padding_side)
-        return collate(features, indices, pad_token_id=pad_ids or 0, padding_side=sides or "right")
+    @property
+    def collate(self) -> Collator:
+        """``collate(features, indices) -> MicroBatch`` pads features once; it travels to worker processes too."""
+        backbones = self.backbones()
+        tokenizers = {route: backbone.processor.tokenizer for route, backbone in backbones.items()}
+        return Collator(
+            {
+                route: tokenizer.pad_token_id or 0
+                for route, tokenizer in tokenizers.items()
+                if tokenizer is not None
+            },
+            {route: backbone.padding_side for route, backbone in backbones.items()},
+        )
 
     def forward(self, micro_batch: MicroBatch) -> Embeddings:
         """Embeds one micro-batch on the model's device, at full dimension.
@@ -216,7 +223,11 @@ class Encoder(nn.Module):
             features = part(features)
         if "sentence_embedding" in features:
             return Embeddings(features["sentence_embedding"])
-        return Embeddings(features["token_embeddings"], features["attention_mask"].bool())
+        tokens = features["token_embeddings"]
+        mask = features.get("attention_mask")
+        if mask is None or mask.shape[-1] != tokens.shape[1]:  # vision towers, as in `Pooling`
+            mask = torch.ones(tokens.shape[:2], device=tokens.device)
+        return Embeddings(tokens, mask.bool())
 
     def prompt_for(
         self, role: str | None, prompt: str | None = None, prompt_name: str | None = None
@@ -358,7 +369,14 @@ def _is_single(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind not in "OSU"  # an array of strings is a column of texts
     return isinstance(value, Tensor) or type(value).__module__.split(".")[0] in ("numpy", "PIL")
+
+
+def _base(calls: Iterable[str | tuple[str, ...]]) -> set[str]:
+    """The single modalities among calls and their combinations."""
+    return {name for call in calls for name in ((call,) if isinstance(call, str) else call)}
 
 
 def _values(value: Embeddings | Tensor) -> Tensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from sightline.errors import InputError
-from sightline.inputs.collate import group_name, split_group
+from sightline.inputs.collate import PaddingSide, collate, group_name, split_group
 from sightline.inputs.processor import ItemProcessor
 from sightline.modules.router import FUSED, RoutingTable
-from sightline.types import Cost, Features, Item, Part
+from sightline.types import Cost, Features, Item, MicroBatch, Part
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Preprocessor:
     """Prepares items for an encoder; picklable.
 
     Attributes:
-        processors: one per route; the single one of a model without a router under ``""``.
+        processors: one per route; under ``""`` that of a model whose routes part after the backbone, if at all.
         table: which route an item takes, or None without a router.
     """
 
@@ -46,7 +46,8 @@ class Preprocessor:
             raise InputError(error.cause_text, source=item.source) from error
         if len(parts) == 1:
             route = next(iter(parts.values()))
-            return _routed(self.processors[route](item, role=role, prompt=prompt), route)
+            processor = self.processors.get(route) or self.processors[""]
+            return _routed(processor(item, role=role, prompt=prompt), route)
         return self._fused(item, parts, role, prompt)
 
     def _fused(self, item: Item, parts: Mapping[str, str], role: str | None, prompt: str | None) -> Features:
@@ -71,3 +72,32 @@ def _routed(features: Features, route: str) -> Features:
     return Features(
         features.values, group_name(route, call), features.cost, features.modality, features.prompt_length
     )
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Pads the features of some items (all of one group) once, on the CPU; picklable, without weights.
+
+    Attributes:
+        pad_ids: pad token per route; that of a model without routes at its backbone under ``""``.
+        sides: likewise the side that is padded.
+    """
+
+    pad_ids: Mapping[str, int]
+    sides: Mapping[str, PaddingSide]
+
+    def __call__(self, features: Sequence[Features], indices: Sequence[int]) -> MicroBatch:
+        route, _ = split_group(features[0].group)
+        # Features of fused items are named by modality, and each modality went through a route of its own.
+        named = dict(part.split("=") for part in route.split(FUSED)) if "=" in route else {"": route}
+        routes = {prefix: call.split(":")[0] for prefix, call in named.items()}
+        return collate(
+            features,
+            indices,
+            pad_token_id={
+                prefix: self.pad_ids.get(name, self.pad_ids.get("", 0)) for prefix, name in routes.items()
+            },
+            padding_side={
+                prefix: self.sides.get(name, self.sides.get("", "right")) for prefix, name in routes.items()
+            },
+        )

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -61,12 +60,12 @@ class Backbone(Module):
         give the first real token another vector.
         """
         tokenizer = self.processor.tokenizer
-        absolute = any(
-            isinstance(part, nn.Embedding) and "position" in name for name, part in self.model.named_modules()
-        )
-        return (
-            "left" if tokenizer is not None and tokenizer.padding_side == "left" and not absolute else "right"
-        )
+        if tokenizer is None or tokenizer.padding_side != "left":
+            return "right"
+        named = [(name.lower(), part) for name, part in self.model.named_modules()]
+        rotary = any("rotary" in name for name, _ in named)
+        learned = any(isinstance(part, nn.Embedding) and "position" in name for name, part in named)
+        return "left" if rotary and not learned else "right"
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -111,7 +110,8 @@ class Backbone(Module):
         return features
 
     def _pixels(self, pixels: Tensor) -> Tensor:
-        if pixels.dtype == torch.uint8 and self.processor.normalization is not None:
+        # Not only uint8: an image whose resized pixels are no whole numbers stays float, and raw all the same.
+        if self.processor.normalization is not None:
             pixels = self.processor.normalization(pixels)
         return pixels.to(self.model.dtype)
 

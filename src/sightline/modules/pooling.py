@@ -86,9 +86,11 @@ def _pool(mode: str, tokens_NTD: Tensor, mask_NT: Tensor, full_NT: Tensor) -> Te
         return _at(tokens_NTD, mask_NT.int().argmax(dim=1))
     if mode == "lasttoken":
         last_N = mask_NT.shape[1] - 1 - mask_NT.flip(1).int().argmax(dim=1)
-        return _at(tokens_NTD, last_N)
+        # A row whose every token belongs to the prompt gives zeros, not a padding's vector.
+        return _at(tokens_NTD, last_N) * _at(mask_NT, last_N).unsqueeze(-1).to(dtype)
     if mode == "max":
-        return tokens_NTD.masked_fill(mask_NT.unsqueeze(-1) == 0, float("-inf")).amax(dim=1)
+        highest_ND = tokens_NTD.masked_fill(mask_NT.unsqueeze(-1) == 0, float("-inf")).amax(dim=1)
+        return highest_ND.masked_fill(mask_NT.sum(dim=1, keepdim=True) == 0, 0.0)
     weights_NT = mask_NT.to(wide)
     if mode == "weightedmean":
         first_N1 = full_NT.int().argmax(dim=1, keepdim=True)
@@ -101,5 +103,5 @@ def _pool(mode: str, tokens_NTD: Tensor, mask_NT: Tensor, full_NT: Tensor) -> Te
     return (total_ND / length_N1).to(dtype)
 
 
-def _at(tokens_NTD: Tensor, position_N: Tensor) -> Tensor:
-    return tokens_NTD[torch.arange(tokens_NTD.shape[0], device=tokens_NTD.device), position_N]
+def _at(values_NT: Tensor, position_N: Tensor) -> Tensor:
+    return values_NT[torch.arange(values_NT.shape[0], device=values_NT.device), position_N]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import nn
 
-from sightline.errors import InputError
+from sightline.errors import CheckpointError, InputError
 from sightline.modules.base import Module
 from sightline.modules.heads import POOLED, unit
 
@@ -80,12 +80,24 @@ class Router(Module):
     Args:
         routes: name -> parts applied in order.
         table: which item takes which route.
+
+    Raises:
+        CheckpointError: a mapping to a route that does not exist, or a route's name that cannot be used.
     """
 
     kind: ClassVar[str] = "router"
 
     def __init__(self, routes: Mapping[str, Sequence[Module]], table: RoutingTable) -> None:
         super().__init__()
+        reserved = "=:+" if table.fusion else "="
+        for name in routes:
+            if set(name) & set(reserved):
+                raise CheckpointError(
+                    f"a route cannot be named {name!r}: the characters {reserved} are reserved"
+                )
+        unknown = {*table.mappings.values(), *([table.default] if table.default else [])} - set(routes)
+        if unknown:
+            raise CheckpointError(f"the router has no route {min(unknown)!r}; routes: {', '.join(routes)}")
         # The attribute is named as in ST, so that weights keep their names.
         self.sub_modules = nn.ModuleDict({name: nn.Sequential(*parts) for name, parts in routes.items()})
         self.table = table
@@ -108,7 +120,8 @@ class Router(Module):
     def facts(self) -> dict[str, Any]:
         return {
             "default_route": self.table.default,
-            "allow_empty_key": True,
+            # Without it, ST and we would take the first route as the default.
+            "allow_empty_key": self.table.default is not None,
             "route_mappings": {str(key): route for key, route in self.table.mappings.items()},
         }
 
@@ -125,7 +138,9 @@ class Router(Module):
                 for name, v in features.items()
                 if name.startswith(modality + "/")
             }
-            own |= {"modality": inner, "prompt_length": features.get("prompt_length")}
+            own["modality"] = inner
+            if modality == "text" and "prompt_length" in features:
+                own["prompt_length"] = features["prompt_length"]
             vectors.append(unit(self.sub_modules[route](own)[POOLED]) * fusion[modality])
         features[POOLED] = unit(torch.stack(vectors).sum(dim=0))
         return features
