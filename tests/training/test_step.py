@@ -117,10 +117,11 @@ def test_autocast(make_encoder: Callable, make_batch: Callable, kept: int | None
                 return self.inner(micro_batch)
 
     model, batch = Cast(make_encoder()).train(), make_batch(per_group=11)
+    torch.manual_seed(3)
     with torch.autocast("cpu", torch.bfloat16) if outside else nullcontext():
-        torch.manual_seed(3)
         _, expected = plain(model, batch, LOSS)
-        torch.manual_seed(3)
+    torch.manual_seed(3)
+    with torch.autocast("cpu", torch.bfloat16) if outside else nullcontext():
         _, got = run(model, batch, kept)
     assert set(got) == set(expected), "no gradient may be lost to weights that were cast without a graph"
     torch.testing.assert_close(got, expected, **CLOSE)

@@ -79,7 +79,6 @@ class Step:
                     states.append(RandomState.of(device))
                 outputs.append(model(micro_batch.to(device, non_blocking=True)))
         after = RandomState.of(device)
-        torch.clear_autocast_cache()  # weights cast without a graph must not serve the passes that need one
 
         parts, gradients = _loss_and_gradients(outputs, batch, loss, scale)
 
