@@ -121,7 +121,7 @@ def run_demo(
         with as_file(files("sightline.demo") / "recipe.toml") as file:
             run = run_recipe(load_recipe(file, (*settings, *overrides)), console=console)
     with stages.stage("Index", f"sightline index {root / 'dataset'} -m {run.model} -o {index}"):
-        build_index(index, dataset, run.encoder)
+        build_index(index, dataset, run.encoder, model=str(run.model))
     with stages.stage("Search", f'sightline search {index} "..."'):
         _answer(index, dataset, run.encoder, console)
 

@@ -1,7 +1,7 @@
 """The image tower of the default model, and how it is taught: its recipe stands apart from the model's.
 
 The tower learns from the pages themselves, without questions: a page's image shall get the vector that
-the text tower gives to the page's text layer (contrastive distillation between the two views, as CLIP
+the text tower gives to the opening words of its text layer (contrastive distillation between the two views, as CLIP
 does with captions; Radford et al. 2021, arXiv:2103.00020). The text tower stays as it is meanwhile.
 """
 
@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sightline.documents.dataset import Dataset
     from sightline.models.encoder import Encoder
+
+
+# Words of a page its image is compared with: the head of a page is what is set large enough to be seen.
+OPENING = 60
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,10 @@ def teach(
     texts, images = dataset.corpus("text", split), dataset.corpus("image", split)
     pages = [page for page, text in texts.items() if text.strip()]
     rows = datasets.Dataset.from_dict(
-        {"anchor": [texts[page] for page in pages], "positive": [str(images[page]) for page in pages]}
+        {
+            "anchor": [{"text": " ".join(texts[page].split()[:OPENING])} for page in pages],
+            "positive": [str(images[page]) for page in pages],
+        }
     )
     frozen = [parameter for parameter in encoder.backbones()["text"].parameters() if parameter.requires_grad]
     for parameter in frozen:

@@ -1,0 +1,17 @@
+"""How the transformers parts of a checkpoint are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How the transformers parts are loaded; each is passed on to ``from_pretrained``."""
+
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    processor_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    config_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
