@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/stamps
 
-# Two threads of one test process and one thread of two are equally busy; two processes are quicker.
+# Test processes, each with one thread. A file stays in one process, because its tests share what they trained.
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
@@ -19,7 +19,7 @@ demo: $(STAMPS)/demo  ## make a document collection, fine-tune a model on it, me
 	$(BIN)/sightline demo
 
 test: $(STAMPS)/test  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(STAMPS)/dev  ## check format, lint and types
 	$(BIN)/ruff format --check

@@ -18,6 +18,8 @@ def demo(
     Takes some minutes on two CPU cores and downloads nothing.
     """
     from sightline.cli.console import results
+    from sightline.cli.models import quiet_transformers
     from sightline.demo.run import run_demo
 
+    quiet_transformers()
     run_demo(output, console=results())

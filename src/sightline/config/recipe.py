@@ -139,9 +139,6 @@ class TrainingConfig:
     bf16: bool | None = None
     """Compute in bfloat16 with float32 weights."""
 
-    gradient_checkpointing: bool | None = None
-    """Recompute activations in the backward pass to save memory."""
-
     eval_strategy: str | None = None
     """When to evaluate during training: "no", "steps" or "epoch"."""
 
