@@ -171,7 +171,7 @@ def gains_of(judged: Mapping[str, float] | Iterable[str]) -> dict[str, float]:
     """Relevance of one query as {docid: gain}; a plain collection of ids means gain 1."""
     if isinstance(judged, Mapping):
         return {docid: float(gain) for docid, gain in judged.items()}
-    return dict.fromkeys(judged, 1.0)
+    return dict.fromkeys(sorted(judged), 1.0)
 
 
 def rank_documents(scores: Mapping[str, float], qid: str = "") -> list[str]:

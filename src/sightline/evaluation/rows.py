@@ -43,7 +43,7 @@ class Row:
         return bootstrap_mean(list(self.result.per_query().values()), groups=_groups(self.result))
 
     def to_json(self) -> dict[str, Any]:
-        """``{"name", "fields", "ndcg@10", "map", ..., "ndcg@10@384", ...}``: means, and the primary by dim."""
+        """``{"name", "fields", "ndcg@10", "map", ..., "ndcg@10@384", ...}``: means, the primary by dim."""
         result, interval = self.result, self.interval()
         return {
             "name": self.name,
@@ -195,10 +195,11 @@ def made_with() -> dict[str, Any]:
 
 
 def _groups(result: RetrievalResult) -> list[Hashable] | None:
-    """The document of each query's first relevant page, None where ids name no or too few documents."""
+    """The document each query asks about, None where ids name no documents or too few of them."""
     documents: list[Hashable] = []
     for qid in result.per_query():
-        document, mark, _ = next(iter(result.relevant[qid])).rpartition("#p")
+        wanted = min(docid for docid, gain in result.relevant[qid].items() if gain > 0)
+        document, mark, _ = wanted.rpartition("#p")
         if not mark:
             return None
         documents.append(document)
