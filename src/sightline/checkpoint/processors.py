@@ -72,12 +72,11 @@ def _limit_pixels(processor: Any, kwargs: dict[str, Any], folder: Path) -> None:
         )
     size |= wanted
     if size["shortest_edge"] > size["longest_edge"]:
-        if len(wanted) == 2:
-            raise CheckpointError(
-                f"min_pixels {wanted['shortest_edge']} is more than max_pixels {wanted['longest_edge']}"
-            )
-        # The limit that was asked for holds; images would else be enlarged past it, or shrunk below it.
-        size = dict.fromkeys(size, next(iter(wanted.values())))
+        # Images would be enlarged past the one limit or shrunk below the other.
+        hint = "" if len(wanted) == 2 else "; one of them is the checkpoint's, so give both"
+        raise CheckpointError(
+            f"{folder}: min_pixels {size['shortest_edge']} is more than max_pixels {size['longest_edge']}{hint}"
+        )
     images.size = type(images.size)(**size)
 
 

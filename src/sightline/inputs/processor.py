@@ -256,7 +256,8 @@ class ItemProcessor:
         if prompt not in self._prompts:
             tokenizer = self.tokenizer
             assert tokenizer is not None
-            ids = tokenizer(prompt)["input_ids"]
+            # Cut like every text: switching the limit off and on would reach texts of other threads.
+            ids = tokenizer(prompt, **self._kwargs()["text_kwargs"])["input_ids"]
             closing = bool(ids) and ids[-1] in tokenizer.all_special_ids
             self._prompts[prompt] = len(ids) - closing
         return self._prompts[prompt]
