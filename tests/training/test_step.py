@@ -81,6 +81,17 @@ def test_any_plan_any_split(make_encoder: Callable, make_batch: Callable, data: 
     torch.testing.assert_close(got, expected, **CLOSE)
 
 
+def test_the_split_does_not_change_a_bit(make_encoder: Callable, make_batch: Callable) -> None:
+    """However many graphs memory allowed, a resumed run ends where the whole run ended."""
+    model, batch = make_encoder().train(), make_batch(per_group=6)
+    results = []
+    for kept in (None, 0, 5):
+        torch.manual_seed(1)
+        results.append(run(model, batch, kept)[1])
+    for other in results[1:]:
+        assert all(torch.equal(gradient, results[0][name]) for name, gradient in other.items())
+
+
 def test_without_dropout_the_plan_does_not_matter(make_encoder: Callable, make_batch: Callable) -> None:
     model = make_encoder().eval()
     _, expected = run(model, make_batch(), None)

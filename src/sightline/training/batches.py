@@ -72,7 +72,7 @@ class BatchBuilder:
         bad: list[BadRow] = []
         for number, row in rows:
             try:
-                identities, new = self.read(number, row, items)
+                identities, new = self._read(number, row, items)
             except SightlineError as error:
                 bad.append(BadRow(number, str(error)))
                 continue
@@ -102,17 +102,15 @@ class BatchBuilder:
         )
         return {"batch": batch, "bad": tuple(bad)}
 
-    def read(
+    def _read(
         self, number: int, row: Mapping[str, Any], known: Mapping[ItemIdentity, int]
     ) -> tuple[list[ItemIdentity | None], dict[ItemIdentity, Features]]:
         """The identity behind each cell of a row (None where it is empty), and the features of new items."""
         for column in self.columns.targets:
-            _check_target(number, row, column)
+            check_target(number, row, column)
         identities: list[ItemIdentity | None] = []
         new: dict[ItemIdentity, Features] = {}
-        for column, role, prompt in zip(
-            self.columns.names, self.columns.roles, self.columns.prompts, strict=True
-        ):
+        for column, role, prompt in self.columns.cells:
             item = read_cell(number, row, column, self.modalities)
             if item is None:
                 identities.append(None)
@@ -142,8 +140,12 @@ def content_key(key: str) -> int:
     return int(key[:15], 16)
 
 
-def _check_target(number: int, row: Mapping[str, Any], column: str) -> None:
-    """Raises DataError unless the cell is a number or a list of numbers."""
+def check_target(number: int, row: Mapping[str, Any], column: str) -> None:
+    """Whether a target can be used.
+
+    Raises:
+        DataError: the cell is no number and no list of numbers.
+    """
     try:
         torch.as_tensor(row[column])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

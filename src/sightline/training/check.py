@@ -1,7 +1,7 @@
 """A look at every row before the first step: one corrupt image must not end a run after hours.
 
-Each row is read and preprocessed exactly as in training, in worker processes and without the model, so that a
-dataset that passes is a dataset that trains.
+Each row is read as in training and each image, recording or video in it is preprocessed as in training, in
+worker processes and without the model. Text cannot be broken, so it is only read.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from sightline.errors import DataError, SightlineError
-from sightline.training.batches import BadRow, BatchBuilder, ItemIdentity
+from sightline.training.batches import BadRow, BatchBuilder, ItemIdentity, check_target, read_cell
+from sightline.training.feeding import init_worker
 from sightline.training.rows import Rows
-from sightline.types import Cost
 
 LISTED = 20
 ROWS_PER_TASK = 32
@@ -28,12 +28,10 @@ class CheckReport:
     Attributes:
         rows: how many rows there are.
         bad: the unusable ones, in order.
-        dearest: cost of the most expensive item.
     """
 
     rows: int
     bad: tuple[BadRow, ...]
-    dearest: Cost
 
     @property
     def good(self) -> list[int]:
@@ -44,31 +42,39 @@ class CheckReport:
 
 @dataclass
 class RowChecker:
-    """The collate function of the check. Keeps, per worker process, which items it has seen."""
+    """The collate function of the check. Keeps, per worker process, which media it has seen."""
 
     builder: BatchBuilder
-    seen: dict[ItemIdentity, int] = field(default_factory=dict)
+    seen: set[ItemIdentity] = field(default_factory=set)
 
-    def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[int, list[BadRow], Cost]:
-        """Rows looked at, the bad ones among them, the dearest item."""
+    def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[int, list[BadRow]]:
+        """How many rows were looked at, and the bad ones among them."""
         bad: list[BadRow] = []
-        dearest = Cost(0)
         for number, row in rows:
             try:
-                _, new = self.builder.read(number, row, self.seen)
+                self._check(number, row)
             except SightlineError as error:
                 bad.append(BadRow(number, str(error)))
+        return len(rows), bad
+
+    def _check(self, number: int, row: Mapping[str, Any]) -> None:
+        builder = self.builder
+        for column in builder.columns.targets:
+            check_target(number, row, column)
+        for column, role, prompt in builder.columns.cells:
+            item = read_cell(number, row, column, builder.modalities)
+            if item is None or item.modalities == {"text"}:
                 continue
-            for identity, features in new.items():
-                self.seen[identity] = 1
-                dearest = max(dearest, features.cost, key=lambda cost: cost.total)
-        return len(rows), bad, dearest
+            identity = (item.key, role, prompt)
+            if identity not in self.seen:
+                builder.preprocess(item, role=role, prompt=prompt)
+                self.seen.add(identity)
 
 
 def check_rows(
     rows: Rows, builder: BatchBuilder, *, num_workers: int = 0, show_progress: bool = True
 ) -> CheckReport:
-    """Reads and preprocesses every row once.
+    """Reads every row, and opens every medium, once.
 
     Args:
         rows: the dataset.
@@ -78,8 +84,6 @@ def check_rows(
     """
     from tqdm.auto import tqdm
 
-    from sightline.training.feeding import init_worker
-
     loader = DataLoader(
         rows,
         batch_size=ROWS_PER_TASK,
@@ -88,13 +92,11 @@ def check_rows(
         worker_init_fn=init_worker,
     )
     bad: list[BadRow] = []
-    dearest = Cost(0)
     with tqdm(total=len(rows), desc="Checking rows", unit="row", delay=2, disable=not show_progress) as bar:
-        for count, some, cost in loader:
+        for count, some in loader:
             bad.extend(some)
-            dearest = max(dearest, cost, key=lambda cost: cost.total)
             bar.update(count)
-    return CheckReport(len(rows), tuple(sorted(bad, key=lambda row: row.row)), dearest)
+    return CheckReport(len(rows), tuple(sorted(bad, key=lambda row: row.row)))
 
 
 def bad_rows_error(bad: Sequence[BadRow], rows: int, *, name: str = "the training dataset") -> DataError:

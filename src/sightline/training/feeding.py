@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import torch
 from torch.utils.data import DataLoader
@@ -46,4 +47,5 @@ def init_worker(_: int) -> None:
 
 def spare_cores() -> int:
     """Worker processes to use by default: one per core this process may use but the first, at most eight."""
-    return min(8, max(1, len(os.sched_getaffinity(0)) - 1)) if os.name == "posix" else 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(8, max(1, cores - 1))

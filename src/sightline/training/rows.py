@@ -106,6 +106,11 @@ class Columns:
     prompts: tuple[str | None, ...]
     targets: tuple[str, ...] = ()
 
+    @property
+    def cells(self) -> list[tuple[str, ColumnRole, str | None]]:
+        """Name, role and prompt of each column."""
+        return list(zip(self.names, self.roles, self.prompts, strict=True))
+
 
 def choose_columns(
     column_names: Sequence[str],

@@ -82,8 +82,13 @@ class Step:
 
         parts, gradients = _loss_and_gradients(outputs, batch, loss, scale)
 
+        # One micro-batch after the other, so that gradients add up in the same order for every split and no
+        # bit depends on how many graphs memory allowed. A model under DDP reduces in the backward pass that
+        # follows its last forward pass, which therefore has to be a joint one.
+        joint = isinstance(model, DistributedDataParallel)
         with reduction(model, sync and kept == len(micro_batches)):
-            _backward(outputs[:kept], gradients[:kept])
+            for part in [slice(0, kept)] if joint else [slice(number, number + 1) for number in range(kept)]:
+                _backward(outputs[part], gradients[part])
         del outputs
         for number in range(kept, len(micro_batches)):
             with torch.enable_grad(), reduction(model, sync and number == last):
