@@ -6,6 +6,8 @@ import ipaddress
 
 # Answers only to a cloud's own machines, although the address is a public one (Azure's wire server).
 _PUBLIC_METADATA = {ipaddress.ip_address("168.63.129.16")}
+# For protocols between neighbours (RFC 6890), Oracle's metadata among them; Python counts parts as global.
+_PROTOCOL_ASSIGNMENTS = ipaddress.ip_network("192.0.0.0/24")
 _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 _IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
 
@@ -35,7 +37,7 @@ def refusal(address: str) -> str | None:
         return "multicast"
     if isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local:
         return "site-local"
-    if ip.is_private or not ip.is_global:
+    if ip.is_private or not ip.is_global or ip in _PROTOCOL_ASSIGNMENTS:
         return "private"
     return "reserved" if ip.is_reserved else None
 

@@ -31,7 +31,7 @@ _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")  # Pillow opens their 16-bit samples as mo
 
 
 def to_rgb(image: Image) -> Image:
-    """``image`` in mode RGB, alpha composited on white. The pixels must be loaded or loadable."""
+    """``image`` in mode RGB, alpha composited on white; ``image`` itself if it is that already."""
     from PIL import Image as Pillow
 
     if image.mode[0] in "IF":
@@ -41,7 +41,7 @@ def to_rgb(image: Image) -> Image:
             grey.paste(255, mask=Pillow.fromarray(transparent))
         return grey.convert("RGB")
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image.copy() if image.readonly else image
+        return image
     if image.has_transparency_data:
         return _on_white(image)
     return image.convert("RGB")
@@ -149,6 +149,11 @@ def _on_white(image: Image) -> Image:
 
     if image.mode in ("RGBa", "La"):  # premultiplied; Pillow converts each to its plain form only
         image = image.convert(image.mode[:-1] + "A")
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        # PNG states the transparent colour in the file's 16 bits, of which Pillow kept the upper 8.
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)
     if image.mode != "RGBA":
         image = image.convert("RGBA")
     white = Pillow.new("RGB", image.size, (255, 255, 255))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 from sightline.errors import MediaError, SightlineError
 from sightline.inputs.fetch import DEFAULT, FetchPolicy
@@ -23,8 +23,8 @@ _DEMUXERS = (
 @contextmanager
 def open_container(
     value: Any, *, source: str | None = None, policy: FetchPolicy = DEFAULT
-) -> Iterator[tuple[Any, str]]:
-    """The opened container and its name for messages; FFmpeg's errors inside become MediaError.
+) -> Iterator[tuple[Any, BinaryIO, str]]:
+    """The opened container, its file and its name for messages; FFmpeg's errors inside become MediaError.
 
     Raises:
         MediaError: missing, empty, not audio or video, damaged. Names the file.
@@ -36,7 +36,7 @@ def open_container(
     with stream, refusals(name):
         options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"}
         with av.open(stream, options=options, io_open=_refuse) as container:
-            yield container, name
+            yield container, stream, name
 
 
 @contextmanager
@@ -53,6 +53,18 @@ def refusals(name: str) -> Iterator[None]:
         raise MediaError(
             f"is damaged or not audio or video that can be read ({text})", source=name
         ) from error
+
+
+def decoder_of(stream: Any, name: str) -> Any:
+    """The stream's codec context.
+
+    Raises:
+        MediaError: FFmpeg has no decoder for the stream.
+    """
+    context = stream.codec_context
+    if context is None:
+        raise MediaError("is in a codec that cannot be decoded", source=name)
+    return context
 
 
 def _refuse(url: str, flags: int, options: dict[str, Any]) -> Any:

@@ -247,10 +247,10 @@ def _upright_rgb(image: Image) -> Image:
     rgb = to_rgb(image)
     if orientation in _TRANSPOSE:
         rgb = rgb.transpose(Pillow.Transpose(_TRANSPOSE[orientation]))
-    # A fresh image: no metadata, palette or file handle travels to the processor.
-    clean = Pillow.new("RGB", rgb.size)
-    clean.paste(rgb)
-    return clean
+    if rgb is image:
+        rgb = image.copy()  # the caller's stays his, and a file's image is not bound to its file
+    rgb.info.clear()
+    return rgb
 
 
 def _upright_size(image: Image) -> tuple[int, int]:

@@ -109,8 +109,11 @@ def modality_of_bytes(head: bytes) -> Modality | None:
         return "image"  # BMP: "BM" alone could be prose, so the size of its second header decides
     if len(head) > 3 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in b" \t\r\n":
         return "image"  # PNM
-    if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08:
-        return "audio"  # MPEG audio or ADTS frame
+    if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        # MPEG audio or ADTS frame, unless a field has a reserved value. Layer I is left out: nobody uses
+        # it, and UTF-16 text begins with the same bytes.
+        reserved = head[1] & 0x18 == 0x08 or head[1] & 0x06 == 0x06 or head[2] & 0xF0 == 0xF0
+        return None if reserved else "audio"
     if len(head) > 188 and head[0] == 0x47 and head[188] == 0x47:
         return "video"  # MPEG transport stream
     return None

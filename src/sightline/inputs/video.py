@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sightline.errors import InputError, MediaError
-from sightline.inputs.container import open_container
+from sightline.inputs.container import decoder_of, open_container
 from sightline.inputs.fetch import DEFAULT, FetchPolicy
 from sightline.inputs.images import MAX_PIXELS, open_image
 from sightline.inputs.references import label
@@ -86,12 +86,12 @@ def load_video(
         isinstance(value, dict) and "array" not in value
     ):
         return _from_memory(value, fps, max_frames, max_pixels, total_pixels, source)
-    with open_container(value, source=source, policy=policy) as (container, name):
+    with open_container(value, source=source, policy=policy) as (container, _, name):
         if not container.streams.video:
             raise MediaError('has no video stream; pass {"audio": ...} if it is audio', source=name)
         stream = container.streams.video[0]
+        context = decoder_of(stream, name)
         stream.thread_type = "AUTO"
-        context = stream.codec_context
         if context.width * context.height > max_pixels:
             raise MediaError(
                 f"frames of {context.width} x {context.height} exceed the limit of pixels", source=name
