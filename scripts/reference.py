@@ -13,6 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
+# Tables whose missing keys come from the checkpoint or from TrainingArguments.
+_INHERITING = ("ModelConfig", "TrainingConfig")
 COMMANDS = ("demo", "ingest", "train", "eval", "index", "search")
 
 
@@ -60,12 +62,12 @@ def recipes_page() -> str:
                 and isinstance(note, ast.Expr)
                 and isinstance(note.value, ast.Constant)
             ):
-                lines.append(_row(field, str(note.value.value)))
+                lines.append(_row(field, str(note.value.value), inherits=node.name in _INHERITING))
         lines.append("")
     return "\n".join(lines)
 
 
-def _row(field: ast.AnnAssign, note: str) -> str:
+def _row(field: ast.AnnAssign, note: str, *, inherits: bool) -> str:
     name = ast.unparse(field.target)
     kind = (
         ast.unparse(field.annotation)
@@ -74,7 +76,11 @@ def _row(field: ast.AnnAssign, note: str) -> str:
     )
     kind = re.sub(r"Literal\[([^\]]*)\]", r"\1", kind).replace("MatryoshkaConfig", "table")
     default = "" if field.value is None else ast.unparse(field.value)
-    shown = {"None": "inherited", "field(default_factory=dict)": "", "field(default_factory=list)": "[]"}
+    shown = {
+        "None": "inherited" if inherits else "",
+        "field(default_factory=dict)": "",
+        "field(default_factory=list)": "[]",
+    }
     default = shown.get(default, "" if default.startswith("field(") else default.replace("'", '"').lower())
     key = "any other" if name == "others" else f"`{name}`"
     words = " ".join(note.split()).replace("|", "\\|")
