@@ -109,7 +109,7 @@ def run_demo(
         "Page tower", "a small vision transformer learns from the training pages; no question is used"
     ):
         encoder = build_default(schooling)
-        pages = teach(encoder, dataset, schooling, output=root / "tower")
+        pages = teach(encoder, dataset, schooling, output=root / "tower", console=console)
         encoder.save_pretrained(base)
         console.print(
             f"    {pages} pages seen {schooling.epochs:g} times; the model before fine-tuning is in {base}"
@@ -121,7 +121,7 @@ def run_demo(
         with as_file(files("sightline.demo") / "recipe.toml") as file:
             run = run_recipe(load_recipe(file, (*settings, *overrides)), console=console)
     with stages.stage("Index", f"sightline index {root / 'dataset'} -m {run.model} -o {index}"):
-        build_index(index, dataset, run.encoder, model=str(run.model))
+        build_index(index, dataset, run.encoder)
     with stages.stage("Search", f'sightline search {index} "..."'):
         _answer(index, dataset, run.encoder, console)
 

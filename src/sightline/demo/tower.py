@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sightline.documents.dataset import Dataset
     from sightline.models.encoder import Encoder
 
@@ -91,7 +93,7 @@ def teach(
     *,
     output: Path,
     split: str = "train",
-    callbacks: Sequence[Any] = (),
+    console: Console | None = None,
 ) -> int:
     """Teaches the image tower on the pages of ``split`` that have a text layer; the rest is not touched.
 
@@ -101,7 +103,7 @@ def teach(
         recipe: epochs, batch size, learning rate.
         output: folder for the trainer's files.
         split: documents to learn from.
-        callbacks: for the trainer, such as a progress bar.
+        console: where it is told.
 
     Returns:
         The number of pages learnt from.
@@ -109,8 +111,8 @@ def teach(
     import datasets
 
     from sightline.losses.contrastive import InfoNCE
+    from sightline.runs.train import train_told
     from sightline.training.arguments import TrainingArguments
-    from sightline.training.trainer import Trainer
 
     texts, images = dataset.corpus("text", split), dataset.corpus("image", split)
     pages = [page for page, text in texts.items() if text.strip()]
@@ -137,7 +139,7 @@ def teach(
             roles={"anchor": "document", "positive": "document"},
         )
         loss = InfoNCE(recipe.temperature, symmetric=True)
-        Trainer(encoder, loss, train_dataset=rows, args=arguments, callbacks=callbacks).train()
+        train_told(encoder, loss, rows, arguments, console=console)
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)

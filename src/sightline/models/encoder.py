@@ -323,6 +323,18 @@ class Encoder(nn.Module):
         """Similarity (len(first), len(second)) by the model's measure; larger is more alike."""
         return SIMILARITIES[self.similarity_fn_name](_values(first), _values(second))
 
+    # Training
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """Recomputes activations in the backward pass instead of keeping them; transformers' Trainer calls it."""
+        for backbone in self.backbones().values():
+            backbone.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keeps activations again."""
+        for backbone in self.backbones().values():
+            backbone.model.gradient_checkpointing_disable()
+
     # Saving
 
     def save_pretrained(

@@ -63,9 +63,11 @@ def evaluator_for(
     """An evaluator of the questions of `split` against the pages of its documents, seen as `fields` says."""
     from sightline.evaluation.retrieval import RetrievalEvaluator
 
+    corpus = dataset.corpus(fields, split)
     return RetrievalEvaluator(
-        dataset.queries(split),
-        dataset.corpus(fields, split),
+        # Said to be text, so that a question or page that reads "logo.png" is not taken for a file.
+        {key: {"text": query} for key, query in dataset.queries(split).items()},
+        {key: {"text": text} for key, text in corpus.items()} if fields == "text" else corpus,
         dataset.relevant(split),
         dims=usable_dims(dims),
         query_options={"show_progress": show_progress},

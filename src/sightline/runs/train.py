@@ -116,7 +116,9 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
         if arguments.eval_strategy != "no":
             evaluator = evaluator_for(dataset, views[0], split, dims=dims, show_progress=False)
         checkpoint = newest_checkpoint(output) if resume else None
-        card = _train(encoder, loss, pairs, arguments, evaluator, console, checkpoint)
+        card = train_told(
+            encoder, loss, pairs, arguments, evaluator=evaluator, console=console, checkpoint=checkpoint
+        )
 
     with _timed(seconds, "evaluate after"):
         for view in views:
@@ -126,6 +128,7 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     model = output / MODEL
     encoder.truncate_dim = saved_dim
     encoder.save_pretrained(model, card=card)
+    encoder.name_or_path = str(model)  # an index built with it now is opened with what lies there
     facts |= {
         "model": recipe.model.name,
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
@@ -135,16 +138,17 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     return RunResult(output, model, encoder, outcome, report, seconds)
 
 
-def _train(
+def train_told(
     encoder: Encoder,
     loss: Loss,
     pairs: datasets.Dataset,
     arguments: TrainingArguments,
-    evaluator: RetrievalEvaluator | None,
-    console: Console | None,
-    checkpoint: str | None,
+    *,
+    evaluator: RetrievalEvaluator | None = None,
+    console: Console | None = None,
+    checkpoint: str | None = None,
 ) -> str:
-    """Train in place; returns the model card."""
+    """Train in place, telling ``console`` of it in our words; returns the model card."""
     from transformers import PrinterCallback, ProgressCallback
 
     from sightline.runs.progress import TrainingProgress
