@@ -32,9 +32,11 @@ docids = st.sampled_from([f"d{i}" for i in range(30)] + ["Page 1#p0", "Page 1#p1
 queries = st.sampled_from(["q1", "q2", "q3", "q4"])
 # A few repeated values make ties common; arbitrary doubles make near-ties at single precision.
 scores = st.sampled_from([0.0, 0.5, 1.0, -1.0, 1.0 + 1e-9]) | st.floats(-1e6, 1e6)
-qrels_made = st.dictionaries(
-    queries, st.dictionaries(docids, st.integers(-1, 4), min_size=1, max_size=12), min_size=1
+# trec_eval writes outside its arrays, and may hang, where all of a query's judgments are negative.
+judged = st.dictionaries(docids, st.integers(-1, 4), min_size=1, max_size=12).filter(
+    lambda gains: max(gains.values()) >= 0
 )
+qrels_made = st.dictionaries(queries, judged, min_size=1)
 runs_made = st.dictionaries(queries, st.dictionaries(docids, scores, max_size=30))
 
 
@@ -80,6 +82,14 @@ def test_queries_missing_or_without_relevant_documents_count_as_zero() -> None:
     result = evaluate(qrels, {"found": {"a": 1.0}, "nothing": {"a": 1.0}, "unknown": {"a": 1.0}}, ["map"])
     assert result.per_query["map"] == {"found": 1.0, "missing": 0.0, "nothing": 0.0}
     assert result["map"] == pytest.approx(1 / 3)
+
+
+def test_negative_gains_count_as_not_relevant() -> None:
+    run = {"q": {"bad": 2.0, "good": 1.0}}
+    names = ["ndcg@10", "map", "mrr", "recall@10", "accuracy@1"]
+    with_negative = evaluate({"q": {"bad": -1, "good": 2}}, run, names)
+    assert dict(with_negative) == dict(evaluate({"q": {"good": 2}}, run, names))
+    assert dict(evaluate({"q": {"bad": -1}}, run, names)) == dict.fromkeys(names, 0.0)
 
 
 def test_capped_map_can_always_reach_one() -> None:
