@@ -91,7 +91,7 @@ def rows() -> list[Row]:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.png"
-    Image.new("RGBA", (1700, 2200), (200, 30, 30, 128)).save(path)
+    Image.new("RGBA", (850, 1100), (200, 30, 30, 128)).save(path)
     return path
 
 
