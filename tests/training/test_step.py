@@ -16,7 +16,7 @@ from sightline.errors import ConfigError
 from sightline.losses.base import Loss
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
-from sightline.training.step import Step, device_of, embed, in_item_order
+from sightline.training.step import Step, device_of, forward, held_out, in_item_order
 from sightline.types import Batch, Embeddings, MicroBatch
 
 LOSS = Matryoshka(InfoNCE(symmetric=True), (16, 8, 4))
@@ -116,24 +116,25 @@ def test_accumulation_is_the_mean(make_encoder: Callable, make_batch: Callable, 
 @pytest.mark.parametrize("kept", [None, 3, 0])
 @pytest.mark.parametrize("outside", [False, True])
 def test_autocast(make_encoder: Callable, make_batch: Callable, kept: int | None, outside: bool) -> None:
-    """bfloat16 autocast around the model alone (accelerate's way) or around the whole step."""
+    """bfloat16 by the step's own setting, or by a context around the whole step."""
 
-    class Cast(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
+    def cast() -> Any:
+        return torch.autocast("cpu", torch.bfloat16)
 
-        def forward(self, micro_batch: MicroBatch) -> Embeddings:
-            with torch.autocast("cpu", torch.bfloat16, enabled=not outside):
-                return self.inner(micro_batch)
-
-    model, batch = Cast(make_encoder()).train(), make_batch(per_group=11)
+    model, batch = make_encoder().train(), make_batch(per_group=11)
     torch.manual_seed(3)
-    with torch.autocast("cpu", torch.bfloat16) if outside else nullcontext():
-        _, expected = plain(model, batch, LOSS)
+    outputs = []
+    for micro_batch in batch.micro_batches:
+        with cast():
+            outputs.append(model(micro_batch).values)
+    order = torch.cat([micro_batch.indices for micro_batch in batch.micro_batches])
+    sum(LOSS(Embeddings(torch.cat(outputs).float()[torch.argsort(order)]), batch).values()).backward()
+    expected = gradients(model)
+    model.zero_grad()
     torch.manual_seed(3)
-    with torch.autocast("cpu", torch.bfloat16) if outside else nullcontext():
-        _, got = run(model, batch, kept)
+    with cast() if outside else nullcontext():
+        Step(kept, None if outside else torch.bfloat16).run(model, batch, LOSS)
+    got = gradients(model)
     assert set(got) == set(expected), "no gradient may be lost to weights that were cast without a graph"
     torch.testing.assert_close(got, expected, **CLOSE)
 
@@ -189,14 +190,22 @@ def test_multi_vector_outputs(make_encoder: Callable, make_batch: Callable) -> N
     torch.testing.assert_close(*results)
 
 
-def test_embed_puts_items_in_order(make_encoder: Callable, make_batch: Callable) -> None:
-    model = make_encoder().eval()
+def test_items_come_in_order(make_batch: Callable) -> None:
     shuffled = [[5, 3, 60], [i for i in range(72) if i not in (5, 3, 60)]]
-    torch.testing.assert_close(embed(model, make_batch(shuffled)).values, embed(model, make_batch()).values)
-    assert not embed(model, make_batch()).values.requires_grad
     batch = make_batch(shuffled)
     outputs = [Embeddings(mb.indices[:, None].float()) for mb in batch.micro_batches]
     assert in_item_order(outputs, batch).values[:, 0].tolist() == list(range(72))
+
+
+def test_the_loss_on_held_out_rows(make_encoder: Callable, make_batch: Callable) -> None:
+    model = make_encoder().eval()
+    expected, _ = plain(model, make_batch(), LOSS)
+    got = held_out(model, make_batch(per_group=7), LOSS)
+    torch.testing.assert_close(got, expected, **CLOSE)
+    assert not any(part.requires_grad for part in got.values())
+    low = held_out(model, make_batch(per_group=7), LOSS, autocast=torch.bfloat16)
+    assert all(part.dtype == torch.float32 for part in low.values())
+    assert forward(model, make_batch().micro_batches[0], torch.bfloat16).values.dtype == torch.bfloat16
 
 
 def test_a_negative_number_of_graphs_is_refused() -> None:

@@ -223,18 +223,21 @@ def test_a_row_that_turns_bad_during_training(
 
 
 def test_bf16_on_the_cpu(make_encoder: Callable, make_arguments: Callable, text_rows: list) -> None:
+    """Every run computes as it was told, also the second on one encoder, and leaves the encoder as it was."""
     encoder = make_encoder()
-    trainer = Trainer(
-        encoder,
-        LOSS,
-        train_dataset=text_rows,
-        eval_dataset=text_rows,
-        args=make_arguments(bf16=True, num_train_epochs=4),
-    )
-    before = trainer.evaluate()["eval_loss"]
-    trainer.train()
-    assert trainer.evaluate()["eval_loss"] < before
-    assert encoder.words.weight.dtype == torch.float32
+    seen: set[tuple[bool, torch.dtype]] = set()
+    encoder.out[3].register_forward_hook(lambda module, _, output: seen.add((module.training, output.dtype)))
+    for bf16 in (False, True, False):
+        seen.clear()
+        args = make_arguments(bf16=bf16, num_train_epochs=2, learning_rate=1e-3)
+        trainer = Trainer(encoder, LOSS, train_dataset=text_rows, eval_dataset=text_rows, args=args)
+        before = trainer.evaluate()["eval_loss"]
+        trainer.train()
+        assert trainer.evaluate()["eval_loss"] < before
+        assert seen == {(training, torch.bfloat16 if bf16 else torch.float32) for training in (True, False)}
+        seen.clear()
+        assert encoder.encode(["a text"]).dtype == torch.float32
+        assert encoder.words.weight.dtype == torch.float32
 
 
 def test_several_evaluation_sets_by_name(

@@ -109,3 +109,11 @@ class TrainingArguments(transformers.TrainingArguments):
             self.use_cpu = True
         self.metric_was_chosen = self.metric_for_best_model is not None
         super().__post_init__()
+        if self.autocast is not None:
+            # The step casts around the model's calls; accelerate would replace the encoder's forward for good.
+            self.mixed_precision = "no"
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Type the step computes in; None for the weights', or where accelerate sees to it (fp16, FSDP)."""
+        return torch.bfloat16 if self.bf16 and not self.fsdp else None

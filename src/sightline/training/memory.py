@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sightline.training.step import RandomState, device_of, reduction
+from sightline.training.step import RandomState, device_of, forward, reduction
 from sightline.types import Batch, MicroBatch
 
 # Share of the free memory that graphs may take; the rest is for temporary buffers and what others do.
@@ -27,8 +27,9 @@ class GraphBudget:
     Measures on first sight: a vision tower's patch and a text tower's token differ by a factor of ten.
     """
 
-    def __init__(self, share: float = GRAPH_SHARE) -> None:
+    def __init__(self, share: float = GRAPH_SHARE, autocast: torch.dtype | None = None) -> None:
         self.share = share
+        self.autocast = autocast
         self.bytes_free: float | None = None
         self.bytes_per_position: dict[str, float] = {}
 
@@ -45,7 +46,7 @@ class GraphBudget:
             self.bytes_free = max(0.0, free * self.share)
         for micro_batch in sorted(micro_batches, key=positions, reverse=True):
             if kind(micro_batch) not in self.bytes_per_position:
-                saved = graph_bytes(model, micro_batch)
+                saved = graph_bytes(model, micro_batch, self.autocast)
                 self.bytes_per_position[kind(micro_batch)] = saved / positions(micro_batch)
         sizes = [positions(one) * self.bytes_per_position[kind(one)] for one in micro_batches]
         return fitting(sizes, self.bytes_free)
@@ -63,7 +64,7 @@ def fitting(sizes: Sequence[float], room: float) -> int:
     return len(sizes)
 
 
-def graph_bytes(model: nn.Module, micro_batch: MicroBatch) -> int:
+def graph_bytes(model: nn.Module, micro_batch: MicroBatch, autocast: torch.dtype | None = None) -> int:
     """Bytes that autograd saves in one forward pass, weights aside. Leaves the random state as it was."""
     device = device_of(model)
     state = RandomState.of(device)
@@ -81,7 +82,7 @@ def graph_bytes(model: nn.Module, micro_batch: MicroBatch) -> int:
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
     ):
-        output = model(micro_batch.to(device))
+        output = forward(model, micro_batch, autocast)
     total = sum(saved.values())
     del output
     state.restore()

@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sightline.errors import ConfigError
 from sightline.losses.base import Loss
-from sightline.types import Batch, Embeddings
+from sightline.types import Batch, Embeddings, MicroBatch
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,12 @@ class Step:
     Args:
         kept: how many of the leading micro-batches keep their graphs. None keeps all (a plain step), 0 none
             (gradient caching).
+        autocast: type the model computes in, e.g. ``torch.bfloat16``; None for its weights'. The loss is
+            always computed in float32.
     """
 
     kept: int | None = None
+    autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         if self.kept is not None and self.kept < 0:
@@ -77,7 +80,7 @@ class Step:
             with torch.set_grad_enabled(number < kept), reduction(model, with_sync):
                 if number >= kept:
                     states.append(RandomState.of(device))
-                outputs.append(model(micro_batch.to(device, non_blocking=True)))
+                outputs.append(forward(model, micro_batch, self.autocast))
         after = RandomState.of(device)
 
         parts, gradients = _loss_and_gradients(outputs, batch, loss, scale)
@@ -93,18 +96,26 @@ class Step:
         for number in range(kept, len(micro_batches)):
             with torch.enable_grad(), reduction(model, sync and number == last):
                 states[number - kept].restore()
-                again = model(micro_batches[number].to(device, non_blocking=True))
+                again = forward(model, micro_batches[number], self.autocast)
                 _backward([again], [gradients[number]])
         after.restore()
         return parts
 
 
 @torch.no_grad()
-def embed(model: nn.Module, batch: Batch) -> Embeddings:
-    """The vectors of a batch's items in item order, without graph, for the loss on held-out rows."""
+def held_out(
+    model: nn.Module, batch: Batch, loss: Loss, *, autocast: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """The loss's parts on a batch, without graph or gradients."""
+    outputs = [forward(model, micro_batch, autocast) for micro_batch in batch.micro_batches]
+    return _loss(in_item_order(outputs, batch), batch, loss)
+
+
+def forward(model: nn.Module, micro_batch: MicroBatch, autocast: torch.dtype | None = None) -> Embeddings:
+    """Moves one micro-batch to the model's device and embeds it."""
     device = device_of(model)
-    outputs = [model(micro_batch.to(device, non_blocking=True)) for micro_batch in batch.micro_batches]
-    return in_item_order(outputs, batch)
+    with nullcontext() if autocast is None else torch.autocast(device.type, autocast):
+        return model(micro_batch.to(device, non_blocking=True))
 
 
 def in_item_order(outputs: Sequence[Embeddings], batch: Batch) -> Embeddings:
@@ -167,14 +178,9 @@ def _loss_and_gradients(
     outputs: Sequence[Embeddings], batch: Batch, loss: Loss, scale: float | Tensor
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """The detached parts, and the scaled loss's gradient at each micro-batch's vectors."""
-    # The loss works on float32 copies of vectors that autocast made in bfloat16.
-    leaves = [
-        Embeddings(_at_least_float32(output.values.detach()).requires_grad_(), output.mask)
-        for output in outputs
-    ]
-    with torch.enable_grad():
-        embeddings = in_item_order(leaves, batch)
-        parts = loss(embeddings, on_device(batch, embeddings.values.device))
+    leaves = [Embeddings(output.values.detach().requires_grad_(), output.mask) for output in outputs]
+    with torch.enable_grad(), _uncast(outputs):
+        parts = _loss(in_item_order(leaves, batch), batch, loss)
         total = torch.stack(list(parts.values())).sum()
         if total.requires_grad:
             (total * scale).backward()
@@ -184,15 +190,23 @@ def _loss_and_gradients(
     return {name: part.detach() for name, part in parts.items()}, gradients
 
 
+def _loss(embeddings: Embeddings, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+    """The loss in float32, or in float64 for vectors that are; never under autocast."""
+    values = embeddings.values
+    with _uncast([embeddings]):
+        full = Embeddings(values if values.dtype == torch.float64 else values.float(), embeddings.mask)
+        return loss(full, on_device(batch, values.device))
+
+
+def _uncast(outputs: Sequence[Embeddings]) -> AbstractContextManager[None]:
+    """No autocast: it would run the loss, and the backward passes of a caller's context, in low precision."""
+    return torch.autocast(outputs[0].values.device.type, enabled=False)
+
+
 def _backward(outputs: Sequence[Embeddings], gradients: Sequence[Tensor]) -> None:
     """Sends the gradients into the graphs of ``outputs``, in one backward pass."""
-    roots = [
-        (output.values, gradient.to(output.values.dtype)) for output, gradient in zip(outputs, gradients)
-    ]
+    roots = [(output.values, gradient) for output, gradient in zip(outputs, gradients, strict=True)]
     roots = [(values, gradient) for values, gradient in roots if values.requires_grad]
     if roots:
-        torch.autograd.backward([values for values, _ in roots], [gradient for _, gradient in roots])
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+        with _uncast(outputs):
+            torch.autograd.backward([values for values, _ in roots], [gradient for _, gradient in roots])

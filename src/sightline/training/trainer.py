@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from sightline.training.feeding import make_loader
 from sightline.training.memory import GraphBudget
 from sightline.training.rows import Rows, as_rows, choose_columns
 from sightline.training.sampling import BatchOrder
-from sightline.training.step import Step, embed, on_device
+from sightline.training.step import Step, held_out
 from sightline.training.window import LogWindow
 from sightline.types import Batch
 
@@ -96,7 +97,7 @@ class Trainer(transformers.Trainer):
         self.skipped: tuple[BadRow, ...] = ()
         self._checked: list[int] | None = None
         self._window = LogWindow()
-        self._graphs = GraphBudget()
+        self._graphs = GraphBudget(autocast=args.autocast)
         self._planned = False
         self._rows = None if train_dataset is None else as_rows(train_dataset)
         self._eval_rows = _eval_rows(eval_dataset)
@@ -231,8 +232,8 @@ class Trainer(transformers.Trainer):
         scale: float | Tensor = share
         if self.accelerator.scaler is not None:
             scale = self.accelerator.scaler.scale(torch.tensor(share, device=self.args.device))
-        with self.compute_loss_context_manager():
-            parts = Step(kept).run(model, batch, self.loss, scale=scale, sync=self.accelerator.sync_gradients)
+        step = Step(kept, self.args.autocast)
+        parts = step.run(model, batch, self.loss, scale=scale, sync=self.accelerator.sync_gradients)
         self._window.add(parts, batch, kept=kept, share=share)
         return torch.stack(list(parts.values())).sum() * share
 
@@ -281,12 +282,13 @@ class Trainer(transformers.Trainer):
             folder = self.output_dir / "eval"
             if self.args.should_save:
                 folder.mkdir(parents=True, exist_ok=True)
-            found = self.evaluator(
-                self.model,
-                output_dir=str(folder) if self.args.should_save else None,
-                epoch=self.state.epoch,
-                steps=self.state.global_step,
-            )
+            with self.autocast_smart_context_manager():
+                found = self.evaluator(
+                    self.model,
+                    output_dir=str(folder) if self.args.should_save else None,
+                    epoch=self.state.epoch,
+                    steps=self.state.global_step,
+                )
             metrics |= {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
         self.model.train(training)
         metrics[f"{metric_key_prefix}_runtime"] = round(time.time() - started, 4)
@@ -294,7 +296,6 @@ class Trainer(transformers.Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    @torch.no_grad()
     def _evaluation_loss(self, rows: Rows) -> dict[str, float]:
         """Mean over rows of the loss and of its parts, each batch compared within itself as in training."""
         sums: dict[str, float] = {}
@@ -305,8 +306,7 @@ class Trainer(transformers.Trainer):
             batch = delivery["batch"]
             if batch is None:
                 continue
-            embeddings = embed(self.model, batch)
-            parts = self.loss(embeddings, on_device(batch, embeddings.values.device))
+            parts = held_out(self.model, batch, self.loss, autocast=self.args.autocast)
             for name, part in parts.items():
                 sums[name] = sums.get(name, 0.0) + float(part) * batch.num_rows
             count += batch.num_rows
@@ -314,6 +314,14 @@ class Trainer(transformers.Trainer):
             raise DataError("no row of the evaluation dataset can be used")
         parts_means = {name: total / count for name, total in sums.items()}
         return {"loss": sum(parts_means.values())} | parts_means
+
+    def autocast_smart_context_manager(
+        self, cache_enabled: bool | None = True
+    ) -> AbstractContextManager[Any]:
+        """What the evaluator's encoding runs under: the type that training computes in."""
+        if self.args.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.args.device.type, self.args.autocast, cache_enabled=cache_enabled)
 
     # Checkpoints
 
