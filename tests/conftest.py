@@ -10,6 +10,7 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+
 from support.fixtures import pictures, tiny, tiny_encoder
 
 __all__ = ["pictures", "tiny", "tiny_encoder"]  # fixtures, offered to every test

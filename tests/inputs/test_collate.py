@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from support.fixtures import TEXTS
 
 from sightline.inputs.collate import collate, concatenate
 from sightline.inputs.parse import parse
 from sightline.models.encoder import Encoder
 from sightline.types import Cost, Features
+from support.fixtures import TEXTS
 
 Tiny = Callable[[str], Path]
 

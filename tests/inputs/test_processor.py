@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.fixtures import TEXTS
 
 from sightline.errors import CheckpointError, InputError
 from sightline.inputs.parse import parse
 from sightline.inputs.pixels import find_normalization
 from sightline.models.encoder import Encoder
 from sightline.types import Item, Part
+from support.fixtures import TEXTS
 
 Tiny = Callable[[str], Path]
 TinyEncoder = Callable[[str], Encoder]
@@ -216,6 +216,7 @@ def test_placeholders_cut_off_by_the_length_limit_are_refused(tiny: Tiny) -> Non
 
 def test_truncated_chat_text_keeps_the_templates_closing_tokens(tiny: Tiny, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
+
     from support.tiny_models import QWEN_TEMPLATE
 
     folder = shutil.copytree(tiny("qwen3"), tmp_path / "chat")

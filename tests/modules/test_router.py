@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 from sentence_transformers.base.modules import Router as TheirRouter
-from support.fixtures import TEXTS
 
 from sightline.errors import CheckpointError, InputError
 from sightline.models.encoder import Encoder
 from sightline.modules.base import Module
 from sightline.modules.heads import Normalize
 from sightline.modules.router import Router, RoutingTable
+from support.fixtures import TEXTS
 
 ROUTES = ("query", "document", "image", "other")
 MAPPINGS: list[dict[Any, str]] = [

@@ -32,17 +32,19 @@ def resolve(
     text = str(name_or_path)
     if path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
         raise CheckpointError(f"{text}: no such folder")
-    import httpx  # what huggingface_hub 1.x speaks; its connection errors are no OSError
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils import httpx  # its connection errors are no OSError
 
-    left_out = list(_LEFT_OUT)
-    try:
-        if not local_files_only:
-            left_out += _duplicate_weights(HfApi(token=token).list_repo_files(text, revision=revision))
-    except (OSError, httpx.HTTPError, HfHubHTTPError, HFValidationError):
-        # Offline: what the cache holds decides.
-        pass
+    # Without a word from the Hub the cache decides, and what it lacks beside safetensors was left out before.
+    left_out, unreachable = ["*.bin", "*.pt"], None
+    if not local_files_only:
+        try:
+            # One request without retries; its answer also says what is wrong with the name.
+            siblings = HfApi(token=token).model_info(text, revision=revision, timeout=10).siblings or []
+            left_out = _duplicate_weights([file.rfilename for file in siblings])
+        except (OSError, httpx.HTTPError, HfHubHTTPError, HFValidationError) as error:
+            unreachable = error
     try:
         return Path(
             snapshot_download(
@@ -50,17 +52,23 @@ def resolve(
                 revision=revision,
                 token=token,
                 cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                ignore_patterns=left_out,
+                local_files_only=local_files_only or unreachable is not None,
+                ignore_patterns=[*_LEFT_OUT, *left_out],
             )
         )
     except LocalEntryNotFoundError as error:
+        if isinstance(unreachable, (HfHubHTTPError, HFValidationError)):
+            raise CheckpointError(_refused(text, unreachable)) from error
         raise CheckpointError(
             f"{text}: no such folder, and not in the Hub's cache (the Hub cannot be reached or is switched off)"
         ) from error
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{text}: cannot be loaded from the Hub: {first}") from error
+        raise CheckpointError(_refused(text, error)) from error
+
+
+def _refused(name: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"{name}: cannot be loaded from the Hub: {first}"
 
 
 def _duplicate_weights(files: list[str]) -> list[str]:

@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
 from sightline import __version__
 from sightline.checkpoint import dialects, layout
 from sightline.errors import CheckpointError
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
-from sightline.modules.heads import Dense, LayerNorm
+from sightline.modules.heads import ACTIVATIONS, Dense, LayerNorm
 from sightline.modules.router import Router
 
 
@@ -136,8 +139,20 @@ def write_part(part: Module, folder: Path) -> None:
         if part.kind == "pooling":
             facts = dialects.legacy_pooling_facts(facts)
         layout.write_json(folder / "config.json", facts)
+        if isinstance(part, Dense):
+            _check_activation(part.activation)
         if isinstance(part, (Dense, LayerNorm)):
             _write_weights(part, folder)
+
+
+def _check_activation(activation: nn.Module) -> None:
+    """The format holds an activation's class alone, so one that is more than its class cannot be saved."""
+    known = ACTIVATIONS.get(f"{type(activation).__module__}.{type(activation).__name__}")
+    if known is None or repr(known()) != repr(activation):
+        raise CheckpointError(
+            f"the checkpoint format cannot express the activation {activation!r}; known, each without arguments: "
+            + ", ".join(sorted(cls.__name__ for cls in ACTIVATIONS.values()))
+        )
 
 
 def _write_weights(part: Module, folder: Path) -> None:
@@ -157,6 +172,10 @@ def _as_of_st2(part: Backbone) -> bool:
 
 def _write_backbone(part: Backbone, folder: Path) -> None:
     part.model.save_pretrained(folder)
+    tokenizer = part.processor.tokenizer
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        # The files say what the model is, not which text was last cut.
+        tokenizer.backend_tokenizer.no_truncation()
     part.processor.processor.save_pretrained(folder)
     if _as_of_st2(part):
         facts: dict[str, Any] = {"max_seq_length": part.processor.max_tokens, "do_lower_case": False}
