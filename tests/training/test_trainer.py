@@ -202,9 +202,27 @@ def test_skipping_says_how_many(
     rows = [*text_rows, {"anchor": 3.5, "positive": "x", "negative": "y"}]
     with caplog.at_level(logging.WARNING, "sightline"):
         Trainer(make_encoder(), LOSS, train_dataset=rows, args=make_arguments(on_bad_row="skip")).train()
-    assert "Left out 1 of 25 training rows" in caplog.text
+    assert "Left out 1 of the 25 rows of the training dataset" in caplog.text
     with pytest.raises(DataError, match="1 of 1 rows"):
         Trainer(make_encoder(), LOSS, train_dataset=rows[-1:], args=make_arguments(on_bad_row="skip")).train()
+
+
+def test_bad_held_out_rows_show_before_the_first_step(
+    make_encoder: Callable, make_arguments: Callable, text_rows: list
+) -> None:
+    held_out = [*text_rows[:7], {"anchor": 3.5, "positive": "x", "negative": "y"}]
+    options = {"eval_strategy": "epoch", "num_train_epochs": 1}
+    trainer = Trainer(
+        make_encoder(), LOSS, train_dataset=text_rows, eval_dataset=held_out, args=make_arguments(**options)
+    )
+    with pytest.raises(DataError, match="1 of 8 rows of the evaluation dataset cannot be used"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+    args = make_arguments(on_bad_row="skip", **options)
+    trainer = Trainer(make_encoder(), LOSS, train_dataset=text_rows, eval_dataset=held_out, args=args)
+    trainer.train()
+    assert trainer.skipped == ()
+    assert len(history(trainer, "eval_loss")) == 1
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -256,6 +274,7 @@ def test_warm_up_and_linear_decay_without_warnings(
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         warnings.simplefilter("error", FutureWarning)
+        assert make_arguments(gradient_checkpointing=True).activation_checkpointing
         args = make_arguments(warmup_ratio=0.5, learning_rate=1.0)
         trainer = Trainer(make_encoder(), LOSS, train_dataset=text_rows, args=args)
         trainer.train()

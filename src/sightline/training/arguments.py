@@ -104,6 +104,9 @@ class TrainingArguments(transformers.TrainingArguments):
             self.warmup_steps = self.warmup_ratio
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = spare_cores()
+        if self.gradient_checkpointing is not None:
+            # The name people know; transformers warns about it since it has a new one.
+            self.activation_checkpointing, self.gradient_checkpointing = self.gradient_checkpointing, None
         if not torch.accelerator.is_available():
             # transformers allows bf16 on a machine without accelerator only when told that the CPU is meant.
             self.use_cpu = True

@@ -90,6 +90,29 @@ def as_rows(dataset: Any, *, name: str = "the training dataset") -> Rows:
     return rows
 
 
+def named_rows(dataset: Any) -> dict[str, Rows]:
+    """Evaluation sets by name; a single one has the empty name.
+
+    Raises:
+        DataError, ConfigError: as `as_rows`.
+    """
+    import datasets
+
+    if dataset is None:
+        return {}
+    # A mapping of lists is one dataset, as columns; a mapping of datasets is several.
+    if isinstance(dataset, Mapping) and all(
+        isinstance(one, (datasets.Dataset, Rows)) for one in dataset.values()
+    ):
+        return {name: as_rows(rows, name=evaluation_set(name)) for name, rows in dataset.items()}
+    return {"": as_rows(dataset, name=evaluation_set(""))}
+
+
+def evaluation_set(name: str) -> str:
+    """What messages call an evaluation set."""
+    return f"the evaluation dataset {name!r}" if name else "the evaluation dataset"
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which columns are embedded and how, and which are targets.

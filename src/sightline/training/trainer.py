@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,13 +25,15 @@ from sightline.training.card import CardFacts, model_card
 from sightline.training.check import bad_rows_error, check_rows
 from sightline.training.feeding import make_loader
 from sightline.training.memory import GraphBudget
-from sightline.training.rows import Rows, as_rows, choose_columns
+from sightline.training.rows import Rows, as_rows, choose_columns, evaluation_set, named_rows
 from sightline.training.sampling import BatchOrder
 from sightline.training.step import Step, held_out
 from sightline.training.window import LogWindow
 from sightline.types import Batch
 
 logger = logging.getLogger(__name__)
+
+TRAINING = "the training dataset"
 
 
 class Evaluator(Protocol):
@@ -95,12 +97,12 @@ class Trainer(transformers.Trainer):
         self.loss = loss
         self.evaluator = evaluator
         self.skipped: tuple[BadRow, ...] = ()
-        self._checked: list[int] | None = None
+        self._usable: list[tuple[Rows, list[int]]] = []
         self._window = LogWindow()
         self._graphs = GraphBudget(autocast=args.autocast)
         self._planned = False
         self._rows = None if train_dataset is None else as_rows(train_dataset)
-        self._eval_rows = _eval_rows(eval_dataset)
+        self._eval_rows = named_rows(eval_dataset)
         if args.eval_strategy != "no" and not self._eval_rows and evaluator is None:
             strategy = IntervalStrategy(args.eval_strategy).value
             raise ConfigError(
@@ -130,7 +132,7 @@ class Trainer(transformers.Trainer):
 
     # Data
 
-    def builder(self, rows: Rows, *, name: str = "the training dataset") -> BatchBuilder:
+    def builder(self, rows: Rows, *, name: str = TRAINING) -> BatchBuilder:
         """How rows become batches for this encoder."""
         args, encoder = self.args, self.model
         columns = choose_columns(
@@ -154,34 +156,36 @@ class Trainer(transformers.Trainer):
         """Seeded batches of the usable rows."""
         if self._rows is None:
             raise ConfigError("training needs a train_dataset")
-        args, rows = self.args, self._rows
-        builder = self.builder(rows)
-        if self._checked is None:
-            self._checked = self._usable(rows, builder)
+        args = self.args
+        usable = self._check(self._rows, TRAINING)
+        if args.eval_strategy != "no":
+            # A broken held-out page should not show after the first hours either.
+            for name, rows in self._eval_rows.items():
+                self._check(rows, evaluation_set(name))
         order = BatchOrder(
-            self._checked,
+            usable,
             self._train_batch_size,
             seed=args.seed if args.data_seed is None else args.data_seed,
             drop_last=args.dataloader_drop_last,
         )
-        return self._loader(rows, builder, order)
+        return self._loader(self._rows, order, TRAINING)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """Batches of held-out rows in their order."""
+        """Batches of the usable held-out rows in their order."""
         rows = next(iter(self._eval_rows.values())) if eval_dataset is None else as_rows(eval_dataset)
-        builder = self.builder(rows, name="the evaluation dataset")
-        order = BatchOrder(range(len(rows)), self.args.eval_batch_size, shuffle=False)
-        return self._loader(rows, builder, order)
+        name = evaluation_set("")
+        order = BatchOrder(self._check(rows, name), self.args.eval_batch_size, shuffle=False)
+        return self._loader(rows, order, name)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Rows trained on; those left out don't count."""
         return len(dataloader.dataset) - len(self.skipped)  # type: ignore[arg-type]
 
-    def _loader(self, rows: Rows, builder: BatchBuilder, order: BatchOrder) -> DataLoader:
+    def _loader(self, rows: Rows, order: BatchOrder, name: str) -> DataLoader:
         args = self.args
         loader = make_loader(
             rows,
-            builder,
+            self.builder(rows, name=name),
             order,
             num_workers=args.dataloader_num_workers or 0,
             prefetch_factor=args.dataloader_prefetch_factor,
@@ -190,30 +194,39 @@ class Trainer(transformers.Trainer):
         )
         return self.accelerator.prepare_data_loader(loader, device_placement=False)
 
-    def _usable(self, rows: Rows, builder: BatchBuilder) -> list[int]:
-        if not self.args.check_data:
-            return list(range(len(rows)))
-        report = check_rows(
-            rows,
-            builder,
-            num_workers=self.args.dataloader_num_workers or 0,
-            show_progress=not self.args.disable_tqdm and self.is_local_process_zero(),
-        )
-        if report.bad:
-            self._meet_bad_rows(report.bad, len(rows))
-            if not report.good:
-                raise bad_rows_error(report.bad, len(rows))
-            logger.warning(
-                "Left out %d of %d training rows that cannot be read; %d remain. The first: %s",
-                len(report.bad), len(rows), len(report.good), report.bad[0].reason,
-            )  # fmt: skip
-        return report.good
+    def _check(self, rows: Rows, name: str) -> list[int]:
+        """Numbers of the rows that can be read; each dataset is looked at once."""
+        for known, usable in self._usable:
+            if known is rows:
+                return usable
+        usable = list(range(len(rows)))
+        if self.args.check_data:
+            report = check_rows(
+                rows,
+                self.builder(rows, name=name),
+                num_workers=self.args.dataloader_num_workers or 0,
+                show_progress=not self.args.disable_tqdm and self.is_local_process_zero(),
+            )
+            self._meet(report.bad, rows, name)
+            usable = report.good
+            if not usable:
+                raise bad_rows_error(report.bad, len(rows), name=name)
+        self._usable.append((rows, usable))
+        return usable
 
-    def _meet_bad_rows(self, bad: Sequence[BadRow], rows: int, name: str = "the training dataset") -> None:
+    def _meet(self, bad: Sequence[BadRow], rows: Rows, name: str) -> None:
+        """Stops the run for bad rows, or leaves them out and says so."""
+        if not bad:
+            return
         if self.args.on_bad_row == "stop":
-            raise bad_rows_error(bad, rows, name=name)
-        known = {row.row for row in self.skipped}
-        self.skipped += tuple(row for row in bad if row.row not in known)
+            raise bad_rows_error(bad, len(rows), name=name)
+        logger.warning(
+            "Left out %d of the %d rows of %s, which cannot be read. The first: %s",
+            len(bad), len(rows), name, bad[0].reason,
+        )  # fmt: skip
+        if rows is self._rows:
+            known = {row.row for row in self.skipped}
+            self.skipped += tuple(row for row in bad if row.row not in known)
 
     # The step
 
@@ -221,10 +234,8 @@ class Trainer(transformers.Trainer):
         """Adds one batch's gradients; returns its share of the step's loss."""
         model.train()
         share = 1.0 / self.current_gradient_accumulation_steps
-        if inputs["bad"]:
-            self._meet_bad_rows(inputs["bad"], len(self._rows or ()))
-            for row in inputs["bad"]:
-                logger.warning("Left out a training row that can no longer be read: %s", row.reason)
+        assert self._rows is not None
+        self._meet(inputs["bad"], self._rows, TRAINING)
         batch = inputs["batch"]
         if batch is None:
             return torch.zeros((), device=self.args.device)
@@ -271,7 +282,7 @@ class Trainer(transformers.Trainer):
     ) -> dict[str, float]:
         """The loss on the held-out rows and the evaluator's metrics, every name with the prefix in front."""
         started = time.time()
-        sets = self._eval_rows if eval_dataset is None else _eval_rows(eval_dataset)
+        sets = self._eval_rows if eval_dataset is None else named_rows(eval_dataset)
         metrics: dict[str, float] = {}
         training = self.model.training
         self.model.eval()
@@ -301,8 +312,7 @@ class Trainer(transformers.Trainer):
         sums: dict[str, float] = {}
         count = 0
         for delivery in self.get_eval_dataloader(rows):
-            if delivery["bad"]:
-                self._meet_bad_rows(delivery["bad"], len(rows), "the evaluation dataset")
+            self._meet(delivery["bad"], rows, evaluation_set(""))
             batch = delivery["batch"]
             if batch is None:
                 continue
@@ -369,22 +379,6 @@ class Trainer(transformers.Trainer):
         """Writes the card into the output folder (transformers calls this before it pushes to the Hub)."""
         if self.is_world_process_zero():
             (self.output_dir / "README.md").write_text(self.card(), encoding="utf-8")
-
-
-def _eval_rows(dataset: Any) -> dict[str, Rows]:
-    """Evaluation sets by name; a single one has the empty name."""
-    import datasets
-
-    if dataset is None:
-        return {}
-    # A mapping of lists is one dataset, as columns; a mapping of datasets is several.
-    if isinstance(dataset, Mapping) and all(
-        isinstance(one, (datasets.Dataset, Rows)) for one in dataset.values()
-    ):
-        return {
-            name: as_rows(rows, name=f"the evaluation dataset {name!r}") for name, rows in dataset.items()
-        }
-    return {"": as_rows(dataset, name="the evaluation dataset")}
 
 
 def _no_collator(_: Any) -> Any:
