@@ -101,7 +101,12 @@ def caption(look: Theme, words: str) -> Paragraph:
 def items(look: Theme, lines: Sequence[str], numbered: bool = False) -> list[Paragraph]:
     """A bulleted or numbered list."""
     style = look.style(
-        "item", leftIndent=look.size * 1.7, bulletIndent=look.size * 0.3, spaceAfter=look.size * 0.32
+        "item",
+        bulletFontName=look.faces[0],
+        bulletFontSize=look.size,
+        leftIndent=look.size * 1.7,
+        bulletIndent=look.size * 0.3,
+        spaceAfter=look.size * 0.32,
     )
     style.alignment = TA_LEFT
     return [

@@ -211,16 +211,21 @@ blue | blue
 white, pulsing | breathing white
 """)
 
-STATES = terms("""
-ready for the next job | waiting for work
-warming up | heating before use
-held by the operator | paused by a person
-saving data | writing to memory
-waiting for material | nothing to process
-open for dry dock | in maintenance mode
-fault, acknowledge it | an error that must be confirmed
-remote control is on | steered from elsewhere
-""")
+# A state of the machine and the colours a lamp may have for it: nobody signals a fault in green.
+STATES: tuple[tuple[Term, tuple[str, ...]], ...] = tuple(
+    (term(state), tuple(colours.split()))
+    for state, colours in (line.split(";") for line in """
+ready for the next job | waiting for work; green white
+warming up | heating before use; green amber white
+held by the operator | paused by a person; amber blue
+saving data | writing to memory; white blue green
+waiting for material | short of something to process; amber white green
+open for dry dock | in maintenance mode; blue amber red
+stopped by a fault | broken down; red
+under remote control | steered from elsewhere; blue white
+too hot to open | at a dangerous temperature; red amber
+""".strip().splitlines())
+)  # fmt: skip
 
 # Hazard and the duty that follows from it.
 HAZARDS: tuple[tuple[Term, Term], ...] = tuple(

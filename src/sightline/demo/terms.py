@@ -7,11 +7,13 @@ the asked forms, so a question shares meaning with its page and only now and the
 from __future__ import annotations
 
 import random
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 _FORMATTER = string.Formatter()
+_ARTICLE = re.compile(r"\b([Aa]) (?!one|eu)([aeio])")
 
 # How often a question uses the page's own word: people do, insiders more than others.
 _OWN_WORD = 0.25
@@ -61,6 +63,6 @@ def _say(rng: random.Random, value: Term) -> str:
 
 
 def sentence(text: str) -> str:
-    """``text`` with its first letter in upper case and single spaces."""
-    text = " ".join(text.split())
+    """``text`` with its first letter in upper case, single spaces, and "an" where a vowel follows."""
+    text = _ARTICLE.sub(r"\1n \2", " ".join(text.split()))
     return text[:1].upper() + text[1:]

@@ -56,7 +56,7 @@ _GROUPS = {
     ),
     "trouble": (
         "{product} is out of order: where do I look?",
-        "Getting a broken {product} going again, with part numbers",
+        "{product} repair, faults and part numbers",
         "Repairing {product} myself: finding the fault and buying the part",
     ),
 }
@@ -191,8 +191,8 @@ def torques(brief: Brief) -> Section:
         value = f"{rng.randint(2, 190)} Nm"
         rows.append([sentence(joint.written), rng.choice(("M5", "M6", "M8", "M10", "M12", "M16")), value])
         templates = (
-            "How tight do the {joint} on {product} have to be?", "Torque for the {joint}, {product}",
-            "With how much force are the {joint} fastened on {product}?",
+            "How tight is the correct setting on {product} for: {joint}?", "Torque for the {joint}, {product}",
+            "Tightening force, {product}: {joint}",
         )  # fmt: skip
         section.tell(
             rng, brief.about(joint=joint, what="torque"), evidence=value, kind="table", fixed=("what",),
@@ -290,24 +290,21 @@ def lamps(brief: Brief) -> Section:
     rng, look = brief.world.rng, brief.look
     section = brief.section("What the lamp says", _lead(brief, 1))
     rows = [["Lamp", "State"]]
-    for lamp, state in zip(brief.world.some(words.LAMPS, 5), brief.world.some(words.STATES, 5)):
+    unused = brief.world.some(words.LAMPS, len(words.LAMPS))
+    for state, colours in brief.world.some(words.STATES, 6):
+        lamp = next((lamp for lamp in unused if any(colour in lamp.written for colour in colours)), None)
+        if lamp is None:
+            continue
+        unused.remove(lamp)
         rows.append([lamp.written, state.written])
         templates = (
-            "What is the meaning of the light on {product}: {lamp}?",
-            ("Which colour of light tells me {product} is {state}?", lamp.written), "{product} indicator {lamp}",
+            "What is the meaning of the light on {product}: {lamp}?", "{product} indicator {lamp}",
+            ("Which colour of light tells me {product} is {state}?", lamp.written),
         )  # fmt: skip
         section.tell(
-            rng,
-            brief.about(lamp=lamp, state=state, what="lamp"),
-            evidence=state.written,
-            kind="table",
-            fixed=("what",),
-            templates=templates[:1] + templates[2:]
-            if "," in str(state.asked)
-            else templates
-            if rng.random() < 0.6
-            else (),
-        )
+            rng, brief.about(lamp=lamp, state=state, what="lamp"), evidence=state.written, kind="table",
+            fixed=("what",), templates=templates if rng.random() < 0.6 else (),
+        )  # fmt: skip
     section.blocks.append(layout.table(look, rows, [brief.width * 0.45, brief.width * 0.55], style="rules"))
     brief.across(section, "signals", "What the lamp says")
     return section

@@ -116,8 +116,10 @@ def history(rng: random.Random, metric: Metric) -> list[float]:
             return values
 
 
-def story(rng: random.Random, metric: Metric, values: list[float], year: int, cause: Term) -> str:
-    """Prose on a figure: both values, the reason, and a remark."""
+def story(
+    rng: random.Random, metric: Metric, values: list[float], year: int, cause: Term, remarks: list[str]
+) -> str:
+    """Prose on a figure: both values, the reason, and remarks."""
     opening = rng.choice(_OPENINGS).format(
         name=sentence(metric.name.written),
         lower=metric.name.written,
@@ -128,7 +130,7 @@ def story(rng: random.Random, metric: Metric, values: list[float], year: int, ca
         last=year - 1,
     )
     why = rng.choice(_REASONS).format(cause=cause.written, cause_up=sentence(cause.written))
-    return " ".join([sentence(opening), why, *rng.sample(events.FIGURE_REMARKS, rng.choice((2, 3)))])
+    return " ".join([sentence(opening), why, *remarks])
 
 
 def figure(
@@ -139,6 +141,7 @@ def figure(
     values = history(rng, metric)
     rising = values[4] > values[3]
     [cause] = world.fresh(metric.name.written, metric.ups if rising else metric.downs)
+    remarks = rng.sample(events.FIGURE_REMARKS, 5)
     section = Section([layout.heading(look, sentence(metric.name.written))])
     about: About = {
         "company": company.name,
@@ -146,7 +149,7 @@ def figure(
         "year": str(year),
         "theme": theme_of(metric),
     }
-    section.blocks.append(layout.text(look, story(rng, metric, values, year, cause)))
+    section.blocks.append(layout.text(look, story(rng, metric, values, year, cause, remarks[:3])))
     section.tell(rng, about, evidence=metric.number(values[4]), templates=VALUE)
     section.tell(
         rng, {"company": company.name, "metric": metric.name, "cause": cause},
@@ -176,7 +179,7 @@ def figure(
             say={"extreme": extreme},
         )
     else:
-        section.blocks.append(layout.text(look, " ".join(rng.sample(events.FIGURE_REMARKS, 2))))
+        section.blocks.append(layout.text(look, " ".join(remarks[3:])))
     return section
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sightline.demo import layout
 from sightline.demo import project_words as words
@@ -20,12 +21,14 @@ def reason(brief: Brief) -> Section:
     person = world.person()
     title = rng.choice(("Where we stand", "Why we are here", "The starting point"))
     section = brief.slide(title)
-    section.blocks.extend(layout.items(look, [sentence(why.written) for why in brief.whys]))
+    larger = replace(look, size=look.size * 1.25)
+    section.blocks.extend(layout.items(larger, [sentence(why.written) for why in brief.whys]))
     section.blocks.append(
         layout.boxed(
-            look, [layout.text(look, f"<b>What we want:</b> {brief.goal.written}")], brief.width - 60
+            look, [layout.text(larger, f"<b>What we want:</b> {brief.goal.written}")], brief.width - 60
         )
     )
+    section.blocks.append(note(brief))
     section.blocks.append(layout.text(look, f"Sponsor: {person}, {rng.choice(brief.company.sites).city}"))
     for why in brief.whys:
         section.tell(
