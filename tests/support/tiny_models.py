@@ -72,7 +72,10 @@ def qwen3_vl(folder: Path, *, min_pixels: int = 28 * 28, max_pixels: int = 56 * 
     (folder / "video_preprocessor_config.json").write_text(
         json.dumps(
             image
-            | {"video_processor_type": "Qwen3VLVideoProcessor", "size": {"shortest_edge": 4096, "longest_edge": 65536}}
+            | {
+                "video_processor_type": "Qwen3VLVideoProcessor",
+                "size": {"shortest_edge": 4096, "longest_edge": 65536},
+            }
         )
     )
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_SPECIAL}
@@ -160,8 +163,9 @@ def vit(folder: Path, *, hidden: int = 32, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     config = ViTConfig(
-        hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=64, patch_size=16
-    )
+        hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
+        image_size=64, patch_size=16,
+    )  # fmt: skip
     ViTModel(config).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(
         json.dumps(

@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput
 
 from sightline.errors import CheckpointError
 from sightline.inputs.processor import part_of
+from sightline.inputs.video_settings import CarriedVideoSettings
 
 Modality = str | tuple[str, ...]
 
@@ -102,7 +103,8 @@ def infer_calls(model: PreTrainedModel, processor: Any) -> CallTable:
         if chat_template(processor) and known.writes == "token_embeddings" and "message" not in known.calls:
             return CallTable({**known.calls, "message": _FORWARD}, known.writes)
         return known
-    modalities = processor_modalities(processor)
+    # Also what only a part that is missing here can prepare: the saved model is for other machines, too.
+    modalities = processor_modalities(processor, carried=True)
     if not modalities:
         raise CheckpointError(f"cannot tell which inputs a {type(processor).__name__} takes")
     outputs = _output_fields(model.forward)
@@ -125,10 +127,19 @@ def infer_calls(model: PreTrainedModel, processor: Any) -> CallTable:
     )
 
 
-def processor_modalities(processor: Any) -> list[str]:
-    """The base modalities a processor takes, found from its parts or its type."""
+def processor_modalities(processor: Any, *, carried: bool = False) -> list[str]:
+    """The base modalities a processor takes, found from its parts or its type.
+
+    Args:
+        carried: also those of parts that cannot be loaded here and are only carried along.
+    """
     if isinstance(processor, ProcessorMixin):
-        return [modality for name, modality in _PARTS.items() if part_of(processor, name) is not None]
+        there = {
+            name: part_of(processor, name) is not None
+            or (carried and isinstance(vars(processor).get(name), CarriedVideoSettings))
+            for name in _PARTS
+        }
+        return [modality for name, modality in _PARTS.items() if there[name]]
     kinds = (
         (PreTrainedTokenizerBase, "text"),
         (FeatureExtractionMixin, "audio"),
