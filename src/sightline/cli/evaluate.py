@@ -30,6 +30,10 @@ def evaluate(
         typer.Option(metavar="MODEL", help="Another model to measure first, the untuned one say."),
     ] = None,
     bm25: Annotated[bool, typer.Option("--bm25/--no-bm25", help="Also measure BM25 over the text.")] = True,
+    within_document: Annotated[
+        bool,
+        typer.Option("--within-document", help="Search only the pages of the document a question is about."),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the results as JSON here.")
     ] = None,
@@ -59,6 +63,7 @@ def evaluate(
         views=views,
         dims=widths,
         bm25=bm25,
+        within_document=within_document,
         device=device,
         console=notes(),
     )

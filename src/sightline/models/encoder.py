@@ -325,15 +325,10 @@ class Encoder(nn.Module):
 
     # Training
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """Recomputes activations in the backward pass instead of keeping them; transformers' Trainer calls it."""
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+        """Recomputes activations in the backward pass instead of keeping them; arguments as in transformers."""
         for backbone in self.backbones().values():
-            backbone.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keeps activations again."""
-        for backbone in self.backbones().values():
-            backbone.model.gradient_checkpointing_disable()
+            backbone.model.activation_checkpointing_enable(*args, **kwargs)
 
     # Saving
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.errors import ConfigError
 from sightline.runs.evaluate import bm25_row, check_questions, check_views, default_views, encoder_row
 from sightline.runs.outcome import Outcome
+from sightline.runs.within import bm25_row_within, encoder_row_within
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,7 @@ def compare_models(
     views: Sequence[str] | None = None,
     dims: Sequence[int] | None = None,
     bm25: bool = True,
+    within_document: bool = False,
     device: str | None = None,
     console: Console | None = None,
 ) -> Outcome:
@@ -34,6 +36,7 @@ def compare_models(
         views: what of a page a model sees, one row each; by default the richest view each model takes.
         dims: embedding dimensions to measure besides the full one; all from one encoding.
         bm25: also measure BM25 over the text layer.
+        within_document: search only the pages of the document a question is about.
         device: where the models run.
         console: where progress is told.
 
@@ -52,7 +55,11 @@ def compare_models(
     # After the checks: importing the encoder loads torch, and a wrong path should be told at once.
     from sightline.models.encoder import Encoder
 
-    outcome = Outcome(opened, [], {**facts, "models": list(models)})
+    outcome = Outcome(
+        opened,
+        [],
+        {**facts, "models": list(models), "searched": "own document" if within_document else "all"},
+    )
     for name in models:
         encoder = Encoder.from_pretrained(name, device=device)
         if dims and encoder.truncate_dim and max(dims) > encoder.truncate_dim:
@@ -62,11 +69,10 @@ def compare_models(
         for view in seen:
             if console is not None:
                 console.print(f"measuring {name}, pages as {view} ...", markup=False, soft_wrap=True)
-            outcome.rows.append(
-                encoder_row(encoder, opened, view, split, name=_label(name, models), dims=dims)
-            )
+            measure = encoder_row_within if within_document else encoder_row
+            outcome.rows.append(measure(encoder, opened, view, split, name=_label(name, models), dims=dims))
     if bm25:
-        outcome.rows.insert(0, bm25_row(opened, split))
+        outcome.rows.insert(0, (bm25_row_within if within_document else bm25_row)(opened, split))
     return outcome
 
 
