@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import tiny_models
 
 from sightline import Encoder, InfoNCE, Trainer, TrainingArguments
+from support import tiny_models
 
 ROWS = [{"anchor": f"How many plants in {year}?", "positive": f"The report of {year} counts {year % 7} plants."}
         for year in range(2010, 2018)]  # fmt: skip
