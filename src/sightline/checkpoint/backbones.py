@@ -103,6 +103,7 @@ def load_backbone(
     _limit_tokens(items, config, explicit="model_max_length" in arguments)
     if facts.get("do_lower_case"):
         _lower_case(items)
+        items.lower_case = True
     backbone = Backbone(model, items, table, task=facts.get("transformer_task", "feature-extraction"))
     return backbone, default_pooling(config) if table.writes == "token_embeddings" else None
 
@@ -177,4 +178,4 @@ def _lower_case(items: ItemProcessor) -> None:
     assert items.tokenizer is not None
     backend = items.tokenizer.backend_tokenizer
     before = [backend.normalizer] if backend.normalizer is not None else []
-    backend.normalizer = Sequence([Lowercase(), *before])
+    backend.normalizer = Sequence([Lowercase(), *before])  # harmless where it stands there already

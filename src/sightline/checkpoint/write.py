@@ -178,7 +178,7 @@ def _write_backbone(part: Backbone, folder: Path) -> None:
         tokenizer.backend_tokenizer.no_truncation()
     part.processor.processor.save_pretrained(folder)
     if _as_of_st2(part):
-        facts: dict[str, Any] = {"max_seq_length": part.processor.max_tokens, "do_lower_case": False}
+        facts: dict[str, Any] = {"max_seq_length": part.processor.max_tokens, "do_lower_case": part.processor.lower_case}
     else:
         facts = part.facts()
     layout.write_json(folder / layout.BACKBONE_FILES[0], facts)

@@ -43,6 +43,7 @@ class ItemProcessor:
         normalization: what is put off until the device, or None when pixels come finished.
         patch_size: side of a vision patch in pixels, for the cost.
         max_image_pixels: images above it are refused before they are decoded.
+        lower_case: the checkpoint has texts lower-cased, which the tokenizer's own files may not say.
     """
 
     processor: Any
@@ -52,6 +53,7 @@ class ItemProcessor:
     normalization: PixelNormalization | None = None
     patch_size: int = 16
     max_image_pixels: int = 64_000_000
+    lower_case: bool = False
     _suffixes: dict[str, list[int]] = field(default_factory=dict, repr=False)
     _prompts: dict[str, int] = field(default_factory=dict, repr=False)
 

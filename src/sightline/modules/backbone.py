@@ -81,6 +81,8 @@ class Backbone(Module):
             },
             "module_output_name": self.table.writes,
         }
+        if self.processor.lower_case:
+            facts["do_lower_case"] = True
         if self.processor.processing_kwargs:
             facts["processing_kwargs"] = {
                 key: dict(value) for key, value in self.processor.processing_kwargs.items()
