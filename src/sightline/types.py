@@ -185,10 +185,9 @@ class Embeddings:
         """Rows ``index`` (int, slice, list, tensor or array); always an Embeddings, an int gives N = 1."""
         import torch
 
-        if isinstance(index, int):
-            index = [index]
-        if not isinstance(index, (slice, torch.Tensor)):
+        if not isinstance(index, slice):
             index = torch.as_tensor(index, device=self.values.device)
+            index = index.reshape(1) if index.ndim == 0 else index
         return Embeddings(self.values[index], None if self.mask is None else self.mask[index])
 
     def __iter__(self) -> Iterator[Tensor]:
