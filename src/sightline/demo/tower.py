@@ -48,7 +48,7 @@ class TowerRecipe:
     hidden: int = 192
     layers: int = 4
     heads: int = 6
-    epochs: float = 8
+    epochs: float = 4
     batch_size: int = 32
     learning_rate: float = 5e-4
     temperature: float = 0.07
