@@ -45,9 +45,11 @@ class RetrievalEncoder(Protocol):
 
     def encode_query(self, inputs: Sequence[Any], **options: Any) -> Embeddings:
         """One vector per query, in order."""
+        ...
 
     def encode_document(self, inputs: Sequence[Any], **options: Any) -> Embeddings:
         """One vector per document, in order."""
+        ...
 
 
 class RetrievalEvaluator:

@@ -26,6 +26,7 @@ class Module(nn.Module, ABC):
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """The JSON facts the part is rebuilt from, under ST's names; weights are saved apart."""
+        ...
 
     @property
     def output_dim(self) -> int | None:
