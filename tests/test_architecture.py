@@ -16,6 +16,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "sightline"
 # A module imports only from the rooms before its own, and from its own room.
 ROOMS = (
     "errors",
+    "files",
     "types",
     "config",
     "inputs",
@@ -46,7 +47,7 @@ HEAVY = {
     "pandas",
     "pyarrow",
 }
-LIGHT_ROOMS = {"", "types", "errors", "config", "documents", "demo", "cli"}
+LIGHT_ROOMS = {"", "types", "errors", "files", "config", "documents", "demo", "cli"}
 
 
 @cache

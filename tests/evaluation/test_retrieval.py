@@ -12,7 +12,7 @@ import torch
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.bm25 import BM25
 from sightline.evaluation.metrics import evaluate
-from sightline.evaluation.results import result_of_run, write_text
+from sightline.evaluation.results import result_of_run
 from sightline.evaluation.retrieval import RetrievalEvaluator, score_embeddings
 from sightline.types import Embeddings
 
@@ -133,14 +133,6 @@ def test_writes_results_and_history(tmp_path: Any) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / files[1]).read_text().splitlines()]
     assert [line["steps"] for line in lines] == [10, 20]
     assert lines[0] == {"epoch": 0.5, "steps": 10, **first}
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path: Any) -> None:
-    path = write_text("good", tmp_path / "results.json")
-    with pytest.raises(UnicodeEncodeError):
-        write_text("\ud800", path)
-    assert path.read_text() == "good"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_errors_name_what_is_wrong() -> None:

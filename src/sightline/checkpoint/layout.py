@@ -122,14 +122,6 @@ def read_facts(path: Path) -> dict[str, Any]:
     return data
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON aside and renames it, so that a killed process leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)
-
-
 def read_modules(root: Path) -> list[ModuleEntry]:
     """The entries of ``modules.json`` in order.
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from sightline import __version__
 from sightline.checkpoint import dialects, layout
 from sightline.errors import CheckpointError
+from sightline.files import write_json
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.heads import ACTIVATIONS, Dense, LayerNorm
@@ -52,11 +53,11 @@ def write_checkpoint(
     aside.mkdir()
     _write_parts(aside, parts)
     facts.versions = _versions()
-    layout.write_json(aside / layout.MODEL, facts.to_json())
+    write_json(aside / layout.MODEL, facts.to_json())
     fusion = next(
         (dict(part.table.fusion) for part in parts if isinstance(part, Router) and part.table.fusion), None
     )
-    layout.write_json(
+    write_json(
         aside / layout.SIGHTLINE,
         {"format": 1, "sightline": __version__} | ({"fusion": fusion} if fusion else {}) | dict(own or {}),
     )
@@ -117,7 +118,7 @@ def _write_parts(folder: Path, parts: Sequence[Module]) -> None:
         path = "" if in_root else f"{idx}_{dialects.FOLDER_NAMES[part.kind]}"
         write_part(part, folder / path if path else folder)
         entries.append({"idx": idx, "name": str(idx), "path": path, "type": spelling(part)})
-    layout.write_json(folder / layout.MODULES, entries)
+    write_json(folder / layout.MODULES, entries)
 
 
 def spelling(part: Module) -> str:
@@ -138,7 +139,7 @@ def write_part(part: Module, folder: Path) -> None:
         facts = part.facts()
         if part.kind == "pooling":
             facts = dialects.legacy_pooling_facts(facts)
-        layout.write_json(folder / "config.json", facts)
+        write_json(folder / "config.json", facts)
         if isinstance(part, Dense):
             _check_activation(part.activation)
         if isinstance(part, (Dense, LayerNorm)):
@@ -178,10 +179,13 @@ def _write_backbone(part: Backbone, folder: Path) -> None:
         tokenizer.backend_tokenizer.no_truncation()
     part.processor.processor.save_pretrained(folder)
     if _as_of_st2(part):
-        facts: dict[str, Any] = {"max_seq_length": part.processor.max_tokens, "do_lower_case": part.processor.lower_case}
+        facts: dict[str, Any] = {
+            "max_seq_length": part.processor.max_tokens,
+            "do_lower_case": part.processor.lower_case,
+        }
     else:
         facts = part.facts()
-    layout.write_json(folder / layout.BACKBONE_FILES[0], facts)
+    write_json(folder / layout.BACKBONE_FILES[0], facts)
 
 
 def _write_router(part: Router, folder: Path) -> None:
@@ -196,9 +200,7 @@ def _write_router(part: Router, folder: Path) -> None:
                 types[names[id(one)]] = spelling(one)
                 write_part(one, folder / names[id(one)])
             structure.setdefault(route, []).append(names[id(one)])
-    layout.write_json(
-        folder / layout.ROUTER, {"types": types, "structure": structure, "parameters": part.facts()}
-    )
+    write_json(folder / layout.ROUTER, {"types": types, "structure": structure, "parameters": part.facts()})
 
 
 def _versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.documents.records import Document, Page, Question
 from sightline.errors import DataError
+from sightline.files import write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -158,13 +159,7 @@ def write_dataset(
     (root / HEAD).unlink(missing_ok=True)
     for name in TABLES:
         (root / f".{name}.tmp").replace(root / name)
-    temporary = root / f".{HEAD}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"format": FORMAT, "version": VERSION, **head}, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(root / HEAD)
+    write_json(root / HEAD, {"format": FORMAT, "version": VERSION, **head})
     (root / JOURNAL).unlink(missing_ok=True)
 
 

@@ -17,7 +17,6 @@ from typing import Any
 from sightline.errors import DataError
 from sightline.evaluation.charts import Line, dimension_curve, interval_bar, score_limits, stacked_bar
 from sightline.evaluation.gallery import Thumbnails, changes, query_cards, worst_queries
-from sightline.evaluation.results import write_text
 from sightline.evaluation.rows import BASELINE, Comparison, Row, headline, made_with, standard_comparisons
 from sightline.evaluation.summary import (
     best_of,
@@ -33,13 +32,14 @@ from sightline.evaluation.summary import (
     table_columns,
     verdict,
 )
+from sightline.files import write_text
 
 __all__ = ["render_html", "render_table", "write_report"]
 
 
 def write_report(rows: Sequence[Row], path: str | PathLike[str], **options: Any) -> Path:
     """Write `render_html` to ``path`` atomically; ``options`` as there."""
-    return write_text(render_html(rows, **options), path, errors="xmlcharrefreplace")
+    return write_text(path, render_html(rows, **options), errors="xmlcharrefreplace")
 
 
 def render_html(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -185,26 +182,6 @@ def query_text(value: object) -> str:
         return text
     kind = " + ".join(str(key) for key in value) if isinstance(value, Mapping) else type(value).__name__
     return f"({kind} query)"
-
-
-def write_json(value: Any, path: str | os.PathLike[str]) -> Path:
-    """Write JSON beside ``path`` and move it there, so that a reader never sees half a file."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    # A file name that is not UTF-8 arrives as lone surrogates; "\\udcff" is how JSON spells one.
-    return write_text(text, path, errors="backslashreplace")
-
-
-def write_text(text: str, path: str | os.PathLike[str], *, errors: str = "strict") -> Path:
-    """Write a UTF-8 file atomically; on failure what stood at ``path`` stays. ``errors`` as for `open`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8", errors=errors)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def _named(ids: Sequence[str]) -> str:

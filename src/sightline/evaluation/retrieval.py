@@ -31,8 +31,8 @@ from sightline.evaluation.results import (
     check_relevant,
     query_text,
     with_primary,
-    write_json,
 )
+from sightline.files import write_json
 from sightline.types import Embeddings
 
 _QUERIES_AT_ONCE = 1024
@@ -140,7 +140,7 @@ class RetrievalEvaluator:
         if output_dir is not None:
             stem = re.sub(r"[^\w.-]+", "-", f"retrieval_{self.name}" if self.name else "retrieval")
             when = {"epoch": epoch, "steps": steps}
-            write_json(when | result.to_json(), Path(output_dir) / f"{stem}.json")
+            write_json(Path(output_dir) / f"{stem}.json", when | result.to_json())
             with open(Path(output_dir) / f"{stem}_history.jsonl", "a", encoding="utf-8") as history:
                 history.write(json.dumps(when | means) + "\n")
         return means

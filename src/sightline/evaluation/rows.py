@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sightline.errors import DataError
-from sightline.evaluation.results import RetrievalResult, write_json
+from sightline.evaluation.results import RetrievalResult
 from sightline.evaluation.significance import Interval, bootstrap_mean, paired_bootstrap, randomization_test
+from sightline.files import write_json
 
 BASELINE = "bm25"
 _FEW_DOCUMENTS = 10
@@ -174,12 +175,12 @@ def write_results(
     """
     found = standard_comparisons(rows) if comparisons is None else comparisons
     return write_json(
+        path,
         {
             "rows": [row.to_json() for row in rows],
             "comparisons": [comparison.to_json() for comparison in found],
             "facts": {**(facts or {}), **made_with()},
         },
-        path,
     )
 
 

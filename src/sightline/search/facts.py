@@ -9,7 +9,6 @@ INDEX/.lock                         held while an index is built
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import SearchIndexError
+from sightline.files import write_json
 
 FORMAT = 1
 POINTER = "index.json"
@@ -128,22 +128,6 @@ def read_facts(root: Path, version: str) -> IndexFacts:
 
 def write_facts(root: Path, facts: IndexFacts) -> None:
     write_json(version_folder(root, facts.version) / FACTS, asdict(facts))
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Replace ``path`` in one step that also survives a power cut."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextmanager
