@@ -222,3 +222,13 @@ def test_numbers_and_axes() -> None:
             assert 3 <= len(found) <= 7
             assert found[0] == low / 10
             assert found[-1] <= high / 10
+
+
+def test_the_summary_says_who_is_compared_and_when_nothing_moved(rows: list[Row]) -> None:
+    by_name = {(row.name, row.fields): row for row in rows}
+    bm25, before = by_name["bm25", "text"], by_name["untuned", "text"]
+    alone = [bm25, before]
+    assert "of untuned with pages seen as text is" in summarize(alone, standard_comparisons(alone))[0]
+    assert "BM25, the keyword search over the text, has" in summarize(alone, standard_comparisons(alone))[0]
+    same = [before, Row("fine-tuned", "text", before.result)]
+    assert "stayed at" in summarize(same, standard_comparisons(same))[0]

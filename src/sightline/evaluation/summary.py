@@ -118,11 +118,8 @@ def summarize(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[st
     asked = f"{count(len(result.queries), 'question')} over {count(result.corpus_size, 'page')}"
     if found is None:
         return [f"Measured on {asked}.", _placement(result, None)]
-    old, new = (side.result.scores[found.metric] for side in (found.before, found.after))
-    how = "rose" if new > old else "fell" if new < old else "stayed"
-    sees = f" with pages seen as {_sees(found.after.fields)}" if found.after.fields else ""
     sentences = [
-        f"On {asked}, {metric_label(found.metric)}{sees} {how} from {old:.3f} to {new:.3f}. {_certainty(found)}",
+        f"On {asked}, {_levels(found)}. {_certainty(found)}",
         f"{count(found.better, 'question')} got a better ranking, {found.worse} a worse one, "
         f"{found.same} the same.",
         _placement(result, found.before.result),
@@ -190,6 +187,18 @@ def glossary(metrics: Sequence[str]) -> dict[str, str]:
         "p": "How often a difference at least this large would turn up if the two systems were equally good "
         "(paired randomisation test).",
     }
+
+
+def _levels(found: Comparison) -> str:
+    """``NDCG@10 with pages seen as text rose from 0.358 to 0.367``."""
+    old, new = (f"{side.result.scores[found.metric]:.3f}" for side in (found.before, found.after))
+    metric = metric_label(found.metric)
+    sees = f" with pages seen as {_sees(found.after.fields)}" if found.after.fields else ""
+    if found.before.name == BASELINE:
+        return f"{metric} of {found.after.name}{sees} is {new}; BM25, the keyword search over the text, has {old}"
+    if old == new:
+        return f"{metric}{sees} stayed at {new}"
+    return f"{metric}{sees} {'rose' if new > old else 'fell'} from {old} to {new}"
 
 
 def _certainty(found: Comparison) -> str:
