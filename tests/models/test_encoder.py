@@ -369,3 +369,10 @@ def test_an_encoder_starts_with_a_backbone() -> None:
     for parts in ([], [Dense(2, 2)]):
         with pytest.raises(ConfigError, match="starts with a Backbone or a Router"):
             Encoder(parts)  # type: ignore[arg-type]
+
+
+def test_vectors_of_different_lengths_are_not_compared(tiny_encoder: TinyEncoder) -> None:
+    encoder = tiny_encoder("bert")
+    vectors = encoder.encode(["one", "two"])
+    with pytest.raises(InputError, match="32 and of 8 dimensions"):
+        encoder.similarity(vectors, vectors.truncate(8))

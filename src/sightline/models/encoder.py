@@ -17,7 +17,7 @@ from sightline.checkpoint.write import write_checkpoint
 from sightline.errors import CheckpointError, ConfigError, InputError
 from sightline.models.encode import encode_items
 from sightline.models.preprocess import Collator, Preprocessor
-from sightline.models.similarity import SIMILARITIES
+from sightline.models.similarity import SIMILARITIES, similarity
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.router import Router
@@ -320,8 +320,12 @@ class Encoder(nn.Module):
         ]
 
     def similarity(self, first: Embeddings | Tensor, second: Embeddings | Tensor) -> Tensor:
-        """Similarity (len(first), len(second)) by the model's measure; larger is more alike."""
-        return SIMILARITIES[self.similarity_fn_name](_values(first), _values(second))
+        """Similarity (len(first), len(second)) by the model's measure; larger is more alike.
+
+        Raises:
+            InputError: vectors of different dimensions.
+        """
+        return similarity(self.similarity_fn_name, first, second)
 
     # Training
 
@@ -384,7 +388,3 @@ def _is_array(value: Any) -> bool:
 def _base(calls: Iterable[str | tuple[str, ...]]) -> set[str]:
     """The single modalities among calls and their combinations."""
     return {name for call in calls for name in ((call,) if isinstance(call, str) else call)}
-
-
-def _values(value: Embeddings | Tensor) -> Tensor:
-    return value.values if isinstance(value, Embeddings) else torch.as_tensor(value)

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from sightline.errors import InputError
+from sightline.types import Embeddings
+
 
 def cosine(first_QD: Tensor, second_ND: Tensor) -> Tensor:
     """Cosine similarity (Q, N)."""
@@ -38,3 +41,19 @@ SIMILARITIES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "euclidean": euclidean,
     "manhattan": manhattan,
 }
+
+
+def similarity(name: str, first: Embeddings | Tensor, second: Embeddings | Tensor) -> Tensor:
+    """Similarity (Q, N) of two sets of vectors by a measure of `SIMILARITIES`.
+
+    Raises:
+        InputError: vectors of different dimensions.
+    """
+    left, right = (
+        one.values if isinstance(one, Embeddings) else torch.as_tensor(one) for one in (first, second)
+    )
+    if left.shape[-1] != right.shape[-1]:
+        raise InputError(
+            f"vectors of {left.shape[-1]} and of {right.shape[-1]} dimensions cannot be compared; truncate both alike"
+        )
+    return SIMILARITIES[name](left, right)
