@@ -309,11 +309,20 @@ def test_lost_tables_give_a_clear_error(built: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
     table = next(copy.glob("versions/*/pages.lance"))
     shutil.rmtree(table / "_versions")
-    with pytest.raises(SearchIndexError, match=r"cannot be read .*build the index again"):
+    with pytest.raises(SearchIndexError, match=r"cannot be read .*build it again"):
         open_index(copy)
     shutil.rmtree(table)
     with pytest.raises(SearchIndexError, match=r"has no pages\.lance"):
         open_index(copy)
+
+
+def test_table_files_lost_after_opening_give_a_clear_error(built: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(built, tmp_path / "copy"))
+    opened = open_index(copy)
+    for file in copy.glob("versions/*/pages.lance/_indices/*/*"):
+        file.write_bytes(b"garbage")
+    with pytest.raises(SearchIndexError, match=r"pages\.lance cannot be read .*build it again"):
+        opened.matching("page", 3)
 
 
 def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:

@@ -315,3 +315,8 @@ def test_prompts_of_the_model_apply_in_training(make_encoder: Callable, make_arg
     ).evaluate()
     without = Trainer(encoder, InfoNCE(), eval_dataset=rows, args=make_arguments(prompts="")).evaluate()
     assert with_prompt["eval_loss"] == by_hand["eval_loss"] != without["eval_loss"]
+
+
+def test_a_batch_of_nothing_is_refused_with_the_arguments(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="per_device_train_batch_size must be at least 1, not 0"):
+        TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=0)

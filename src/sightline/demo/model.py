@@ -61,7 +61,8 @@ def build_default(recipe: TowerRecipe, *, device: str | None = None) -> Encoder:
     from sightline.checkpoint.options import LoadOptions
     from sightline.checkpoint.read import read_checkpoint
     from sightline.demo.tower import untrained_tower
-    from sightline.models.encoder import Encoder, default_device
+    from sightline.models.devices import usable_device
+    from sightline.models.encoder import Encoder
     from sightline.modules.heads import Dense, Normalize
     from sightline.modules.pooling import Pooling
     from sightline.modules.router import Router, RoutingTable
@@ -84,4 +85,4 @@ def build_default(recipe: TowerRecipe, *, device: str | None = None) -> Encoder:
     )
     encoder = Encoder([Router({"text": text, "image": image}, table)])
     encoder.name_or_path = "all-MiniLM-L6-v2 + page tower"
-    return encoder.to(device or default_device()).eval()
+    return encoder.to(usable_device(device)).eval()

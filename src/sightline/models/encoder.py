@@ -15,6 +15,7 @@ from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.read import read_checkpoint
 from sightline.checkpoint.write import write_checkpoint
 from sightline.errors import CheckpointError, ConfigError, InputError
+from sightline.models.devices import usable_device
 from sightline.models.encode import encode_items
 from sightline.models.preprocess import Collator, Preprocessor
 from sightline.models.similarity import SIMILARITIES, similarity
@@ -105,7 +106,9 @@ class Encoder(nn.Module):
 
         Raises:
             CheckpointError: there is no such checkpoint, or it cannot be read faithfully.
+            ConfigError: this machine has no such device.
         """
+        place = usable_device(device)
         folder = hub.resolve(
             name_or_path,
             revision=revision,
@@ -132,7 +135,7 @@ class Encoder(nn.Module):
         )
         encoder.name_or_path = str(name_or_path)
         encoder._match_types()
-        return encoder.to(device or default_device()).eval()
+        return encoder.to(place).eval()
 
     def _match_types(self) -> None:
         """Heads take the type of the backbone in front of them."""
@@ -361,13 +364,6 @@ class Encoder(nn.Module):
         )
         parts = [part for part in self.parts if isinstance(part, Module)]
         write_checkpoint(Path(folder), parts, facts, card=card)
-
-
-def default_device() -> str:
-    """``cuda``, ``mps`` or ``cpu``, whichever the machine has first."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _is_single(value: Any) -> bool:

@@ -104,13 +104,8 @@ class PageTable:
             raise SearchIndexError(
                 f"{folder} has no {NAME}.lance; build the index again with `sightline index`"
             )
-        try:
+        with _reading(folder):
             return cls(folder, similarity, lancedb.connect(str(folder)).open_table(NAME))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SearchIndexError(
-                f"{folder}/{NAME}.lance cannot be read ({_first_line(error)}); "
-                f"build the index again with `sightline index`"
-            ) from error
 
     def __len__(self) -> int:
         return int(self._table.count_rows())
@@ -122,7 +117,8 @@ class PageTable:
         """Document names in the order of their first page."""
         import pyarrow.compute as pc
 
-        table = self._table.search().select(["position", "document"]).limit(len(self)).to_arrow()
+        with _reading(self.folder):
+            table = self._table.search().select(["position", "document"]).limit(len(self)).to_arrow()
         return tuple(pc.unique(table.sort_by("position")["document"]).to_pylist())
 
     def add(
@@ -196,7 +192,8 @@ class PageTable:
         """The pages of these row ids, in their order."""
         if not rows:
             return []
-        table = self._table.take_row_ids(list(rows)).select(_FACTS).with_row_id().to_arrow()
+        with _reading(self.folder):
+            table = self._table.take_row_ids(list(rows)).select(_FACTS).with_row_id().to_arrow()
         by_row = {entry.pop("_rowid"): entry for entry in table.to_pylist()}
         return [
             StoredPage(**{name: by_row[row][name] for name in _FACTS if name != "position"}) for row in rows
@@ -208,7 +205,8 @@ class PageTable:
         if documents is not None:
             query = query.where(col("document").isin(list(map(clean, documents))), prefilter=True)
         selected = query.select(["position", "page_id", column]).with_row_id(True).limit(limit)
-        return selected.to_arrow().rename_columns({column: "score"})
+        with _reading(self.folder):
+            return selected.to_arrow().rename_columns({column: "score"})
 
 
 def _ordered(found: pa.Table, score: Any) -> list[Match]:
@@ -218,6 +216,18 @@ def _ordered(found: pa.Table, score: Any) -> list[Match]:
         for entry in found.to_pylist()
     ]
     return sorted(matches, key=lambda match: (-match.score, match.position))
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Lance's errors on reading (files lost or overwritten) as one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SearchIndexError(
+            f"{folder}/{NAME}.lance cannot be read ({_first_line(error)}); delete the index's folder and "
+            f"build it again with `sightline index`"
+        ) from error
 
 
 @contextmanager

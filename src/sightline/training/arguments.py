@@ -94,6 +94,10 @@ class TrainingArguments(transformers.TrainingArguments):
             value = vars(self)[name]
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1 or None, not {value}")
+        if self.per_device_train_batch_size < 1:
+            raise ConfigError(
+                f"per_device_train_batch_size must be at least 1, not {self.per_device_train_batch_size}"
+            )
         if self.warmup_ratio is not None:
             if not 0 <= self.warmup_ratio < 1:
                 raise ConfigError(
