@@ -180,3 +180,19 @@ def test_closed_pipe_is_no_error(tmp_path: Path) -> None:
     script = f"{sys.executable} -m sightline.cli.main --help | head -c 1 > /dev/null"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("file/results.json", "file: a file stands where a folder is needed; name another place"),
+        ("folder", "folder is a folder; name a file in it"),
+    ],
+)
+def test_results_that_cannot_be_written_fail_before_the_measuring(
+    place: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    done = sightline("eval", "absent-model", "absent-dataset", "-o", place, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {message}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,9 @@ def evaluate(
     from sightline.cli.models import quiet_transformers
     from sightline.runs.compare import compare_models
 
+    for path in (output, report):
+        if path is not None:
+            _check_place(path)
     quiet_transformers()
     views = _list(fields) if fields else None
     widths = [_width(part) for part in _list(dims)] if dims else None
@@ -79,6 +83,22 @@ def evaluate(
     for path in (output, report):
         if path is not None:
             console.print(f"written: {path}", soft_wrap=True)
+
+
+def _check_place(path: Path) -> None:
+    """Fail before the measuring, not after it, where results could not be written.
+
+    Raises:
+        OSError: the folder cannot be made.
+        ConfigError: `path` is a folder, or its folder is not for us to write in.
+    """
+    from sightline.errors import ConfigError
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path.parent}: no permission to write there; name another place")
 
 
 def _list(text: str) -> list[str]:

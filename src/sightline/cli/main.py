@@ -110,6 +110,8 @@ def message_of(error: Exception) -> str:
     """One readable line for people; what is not their doing says how to see more."""
     if isinstance(error, SightlineError):
         return str(error)
+    if isinstance(error, (FileExistsError, NotADirectoryError)) and error.filename:
+        return f"{error.filename}: a file stands where a folder is needed; name another place"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = " ".join(str(error).split()) or "no message"
