@@ -111,7 +111,7 @@ def _word_pieces(folder: Path, limit: int = 64) -> int:
     raw.train_from_iterator(TRAINING_TEXT, vocab_size=300, min_frequency=1, show_progress=False)
     folder.mkdir(parents=True, exist_ok=True)
     raw.save_model(str(folder))
-    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=limit)
+    tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=limit)
     tokenizer.save_pretrained(folder)
     return len(tokenizer)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,12 @@ def load_backbone(
         loader: Any = AutoModel if name is None else getattr(transformers, name)
         if name is None:
             kwargs["model_kwargs"] |= shared
-        model = loader.from_pretrained(folder, config=config, **kwargs["model_kwargs"])
+        model, loaded = loader.from_pretrained(
+            folder, config=config, output_loading_info=True, **kwargs["model_kwargs"]
+        )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
+    _check_complete(folder, loaded["missing_keys"])
     arguments = kwargs["processor_kwargs"]
     if facts.get("max_seq_length"):
         arguments.setdefault("model_max_length", facts["max_seq_length"])
@@ -106,6 +109,19 @@ def load_backbone(
         items.lower_case = True
     backbone = Backbone(model, items, table, task=facts.get("transformer_task", "feature-extraction"))
     return backbone, default_pooling(config) if table.writes == "token_embeddings" else None
+
+
+def _check_complete(folder: Path, missing: Iterable[str]) -> None:
+    """Refuses a model of which weights are missing: transformers would draw them at random and go on.
+
+    transformers' pooler is excepted; encoders are rightly saved without it, and nothing here reads it.
+    """
+    names = sorted(name for name in missing if "pooler" not in name)
+    if names:
+        raise CheckpointError(
+            f"{folder}: {len(names)} of the model's weights are not in the checkpoint ({names[0]} first), so its "
+            "embeddings would be random; the download or the copy is incomplete, or config.json is another model's"
+        )
 
 
 def default_pooling(config: PretrainedConfig) -> str:

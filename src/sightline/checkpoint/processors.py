@@ -15,6 +15,7 @@ from transformers import (
     AutoProcessor,
     AutoTokenizer,
     ImageProcessingMixin,
+    PreTrainedTokenizerBase,
     ProcessorMixin,
 )
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
@@ -43,6 +44,7 @@ def load_processor(folder: Path, model_type: str, **kwargs: Any) -> Any:
             processor = _without_torchvision(folder, model_type, kwargs)
         else:
             processor = AutoProcessor.from_pretrained(folder, **kwargs)
+        _check_vocabulary(processor, folder)
         _limit_pixels(processor, kwargs, folder)
         return processor
     except ImportError as error:
@@ -52,6 +54,18 @@ def load_processor(folder: Path, model_type: str, **kwargs: Any) -> Any:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{folder}: no processor can be loaded from it: {error}") from error
+
+
+def _check_vocabulary(processor: Any, folder: Path) -> None:
+    """Refuses a tokenizer without words: transformers makes one out of nothing where the files are missing."""
+    tokenizer = (
+        processor if isinstance(processor, PreTrainedTokenizerBase) else part_of(processor, "tokenizer")
+    )
+    if tokenizer is not None and len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise CheckpointError(
+            f"{folder}: its tokenizer knows no words (tokenizer.json is missing, or the vocabulary file), so all "
+            "texts would look alike; the download or the copy is incomplete"
+        )
 
 
 def _limit_pixels(processor: Any, kwargs: dict[str, Any], folder: Path) -> None:
