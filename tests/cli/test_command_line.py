@@ -15,6 +15,7 @@ import typer
 from sightline import __version__
 from sightline.cli import main as cli
 from sightline.errors import DataError
+from support.processes import heed_interrupts
 
 COMMANDS = ("demo", "ingest", "train", "eval", "index", "search")
 
@@ -168,7 +169,11 @@ def test_ctrl_c_while_working(tmp_path: Path) -> None:
     os.mkfifo(questions)
     command = [sys.executable, "-m", "sightline.cli.main", "ingest", str(folder), "-o", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [*command, "-q", str(questions)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "-q", str(questions)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     with open(questions, "w"):  # opens when the command opens it, which then waits for a line
         process.send_signal(signal.SIGINT)

@@ -20,6 +20,7 @@ from sightline.documents.dataset import Dataset
 from sightline.documents.ingest import ingest
 from sightline.documents.records import IngestSettings
 from sightline.errors import DataError
+from support.processes import heed_interrupts
 
 SMALL = IngestSettings(pixels=40_000)
 FILES = ("pages.parquet", "documents.parquet", "questions.parquet", "dataset.json")
@@ -295,7 +296,9 @@ def test_interrupt_ends_the_readers_and_keeps_what_was_read(make_pdf, tmp_path):
     for number in range(20):
         make_pdf(base / f"{number:02}.pdf", ["text"])
     command = [sys.executable, "-c", SLOW_RUN, str(base), str(out)]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    run = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed_interrupts
+    )
     journal = out / store.JOURNAL
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
         assert run.poll() is None
