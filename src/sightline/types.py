@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Modality = Literal["text", "image", "audio", "video"]
-Role = Literal["query", "document"]
 Precision = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
 
 MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "video")

@@ -55,14 +55,13 @@ def encode_items(
     """
     if not items:
         return Embeddings(torch.zeros(0, dim or encoder.embedding_dim))
-    first_of: dict[str, int] = {}
-    for number, item in enumerate(items):
-        first_of.setdefault(item.key, number)
-    distinct = list(first_of.values())
-    row_of = {items[number].key: row for row, number in enumerate(distinct)}
-    vectors = _embed(
-        encoder, [items[number] for number in distinct], role, prompt, token_budget, show_progress, dim
-    )
+    row_of: dict[str, int] = {}
+    distinct: list[Item] = []
+    for item in items:
+        if item.key not in row_of:
+            row_of[item.key] = len(distinct)
+            distinct.append(item)
+    vectors = _embed(encoder, distinct, role, prompt, token_budget, show_progress, dim)
     if len(distinct) == len(items):
         return vectors
     return vectors[torch.tensor([row_of[item.key] for item in items])]

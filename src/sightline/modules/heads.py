@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from sightline.modules.base import Module
@@ -91,7 +90,7 @@ class Normalize(Module):
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         if self.input_name in features:
-            features[self.output_name] = nn.functional.normalize(features[self.input_name], p=2, dim=-1)
+            features[self.output_name] = unit(features[self.input_name])
         return features
 
 
@@ -153,4 +152,4 @@ def activation_named(path: str) -> nn.Module | None:
 
 def unit(value: Tensor) -> Tensor:
     """Unit-length rows of ``value`` (..., D)."""
-    return torch.nn.functional.normalize(value, p=2, dim=-1)
+    return nn.functional.normalize(value, p=2, dim=-1)
