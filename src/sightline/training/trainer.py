@@ -20,20 +20,15 @@ from transformers.trainer_utils import IntervalStrategy
 from sightline.errors import ConfigError, DataError, TrainingError
 from sightline.losses.base import Loss
 from sightline.training.arguments import TrainingArguments
-from sightline.training.batches import BadRow, BatchBuilder, Delivery
+from sightline.training.batches import BadRow, Delivery
 from sightline.training.card import CardFacts, model_card
-from sightline.training.check import bad_rows_error, check_rows
-from sightline.training.feeding import make_loader
-from sightline.training.memory import GraphBudget
-from sightline.training.rows import Rows, as_rows, choose_columns, evaluation_set, named_rows
+from sightline.training.engine import Engine
+from sightline.training.rows import Rows, as_rows, evaluation_set, named_rows
 from sightline.training.sampling import BatchOrder
-from sightline.training.step import Step, held_out
-from sightline.training.window import LogWindow
-from sightline.types import Batch
+from sightline.training.source import TRAINING, RowSource
+from sightline.training.step import held_out
 
 logger = logging.getLogger(__name__)
-
-TRAINING = "the training dataset"
 
 
 class Evaluator(Protocol):
@@ -96,11 +91,7 @@ class Trainer(transformers.Trainer):
             )
         self.loss = loss
         self.evaluator = evaluator
-        self.skipped: tuple[BadRow, ...] = ()
-        self._usable: list[tuple[Rows, list[int]]] = []
-        self._window = LogWindow()
-        self._graphs = GraphBudget(autocast=args.autocast)
-        self._planned = False
+        self._engine = Engine(loss, args)
         self._rows = None if train_dataset is None else as_rows(train_dataset)
         self._eval_rows = named_rows(eval_dataset)
         if args.eval_strategy != "no" and not self._eval_rows and evaluator is None:
@@ -121,6 +112,7 @@ class Trainer(transformers.Trainer):
             callbacks=list(callbacks or []),
             optimizers=optimizers,
         )
+        self._source = RowSource(self.model, args, self._rows, shows_progress=self.is_local_process_zero())
         if self.is_deepspeed_enabled:
             raise ConfigError("DeepSpeed is not supported; use DDP or FSDP through torchrun or accelerate")
 
@@ -132,101 +124,41 @@ class Trainer(transformers.Trainer):
 
     # Data
 
-    def builder(self, rows: Rows, *, name: str = TRAINING) -> BatchBuilder:
-        """How rows become batches for this encoder."""
-        args, encoder = self.args, self.model
-        columns = choose_columns(
-            rows.column_names,
-            columns=args.columns,
-            roles=args.roles,
-            prompts=args.prompts,
-            role_prompts={role: encoder.prompt_for(role) for role in ("query", "document")},
-            name=name,
-        )
-        return BatchBuilder(
-            preprocess=encoder.preprocessor,
-            collate=encoder.collate,
-            columns=columns,
-            modalities=encoder.modalities,
-            token_budget=args.token_budget,
-            max_items=args.max_items_per_micro_batch,
-        )
+    @property
+    def skipped(self) -> tuple[BadRow, ...]:
+        """Training rows left out because they cannot be read."""
+        return self._source.skipped
 
     def get_train_dataloader(self) -> DataLoader:
         """Seeded batches of the usable rows."""
         if self._rows is None:
             raise ConfigError("training needs a train_dataset")
         args = self.args
-        usable = self._check(self._rows, TRAINING)
+        usable = self._source.usable(self._rows, TRAINING)
         if args.eval_strategy != "no":
             # A broken held-out page should not show after the first hours either.
             for name, rows in self._eval_rows.items():
-                self._check(rows, evaluation_set(name))
+                self._source.usable(rows, evaluation_set(name))
         order = BatchOrder(
             usable,
             self._train_batch_size,
             seed=args.seed if args.data_seed is None else args.data_seed,
             drop_last=args.dataloader_drop_last,
         )
-        return self._loader(self._rows, order, TRAINING)
+        loader = self._source.loader(self._rows, order, TRAINING)
+        return self.accelerator.prepare_data_loader(loader, device_placement=False)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Batches of the usable held-out rows in their order."""
         rows = next(iter(self._eval_rows.values())) if eval_dataset is None else as_rows(eval_dataset)
         name = evaluation_set("")
-        order = BatchOrder(self._check(rows, name), self.args.eval_batch_size, shuffle=False)
-        return self._loader(rows, order, name)
+        order = BatchOrder(self._source.usable(rows, name), self.args.eval_batch_size, shuffle=False)
+        loader = self._source.loader(rows, order, name)
+        return self.accelerator.prepare_data_loader(loader, device_placement=False)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Rows trained on; those left out don't count."""
         return len(dataloader.dataset) - len(self.skipped)  # type: ignore[arg-type]
-
-    def _loader(self, rows: Rows, order: BatchOrder, name: str) -> DataLoader:
-        args = self.args
-        loader = make_loader(
-            rows,
-            self.builder(rows, name=name),
-            order,
-            num_workers=args.dataloader_num_workers or 0,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            persistent_workers=args.dataloader_persistent_workers,
-            multiprocessing_context=args.dataloader_multiprocessing_context,
-        )
-        return self.accelerator.prepare_data_loader(loader, device_placement=False)
-
-    def _check(self, rows: Rows, name: str) -> list[int]:
-        """Numbers of the rows that can be read; each dataset is looked at once."""
-        for known, usable in self._usable:
-            if known is rows:
-                return usable
-        usable = list(range(len(rows)))
-        if self.args.check_data:
-            report = check_rows(
-                rows,
-                self.builder(rows, name=name),
-                num_workers=self.args.dataloader_num_workers or 0,
-                show_progress=not self.args.disable_tqdm and self.is_local_process_zero(),
-            )
-            self._meet(report.bad, rows, name)
-            usable = report.good
-            if not usable:
-                raise bad_rows_error(report.bad, len(rows), name=name)
-        self._usable.append((rows, usable))
-        return usable
-
-    def _meet(self, bad: Sequence[BadRow], rows: Rows, name: str) -> None:
-        """Stops the run for bad rows, or leaves them out and says so."""
-        if not bad:
-            return
-        if self.args.on_bad_row == "stop":
-            raise bad_rows_error(bad, len(rows), name=name)
-        logger.warning(
-            "Left out %d of the %d rows of %s, which cannot be read. The first: %s",
-            len(bad), len(rows), name, bad[0].reason,
-        )  # fmt: skip
-        if rows is self._rows:
-            known = {row.row for row in self.skipped}
-            self.skipped += tuple(row for row in bad if row.row not in known)
 
     # The step
 
@@ -235,32 +167,17 @@ class Trainer(transformers.Trainer):
         model.train()
         share = 1.0 / self.current_gradient_accumulation_steps
         assert self._rows is not None
-        self._meet(inputs["bad"], self._rows, TRAINING)
+        self._source.meet(inputs["bad"], self._rows, TRAINING)
         batch = inputs["batch"]
         if batch is None:
             return torch.zeros((), device=self.args.device)
-        kept = self._kept(model, batch)
         scale: float | Tensor = share
         if self.accelerator.scaler is not None:
             scale = self.accelerator.scaler.scale(torch.tensor(share, device=self.args.device))
-        step = Step(kept, self.args.autocast)
-        parts = step.run(model, batch, self.loss, scale=scale, sync=self.accelerator.sync_gradients)
-        self._window.add(parts, batch, kept=kept, share=share)
+        parts = self._engine.step(
+            model, batch, share=share, scale=scale, sync=self.accelerator.sync_gradients
+        )
         return torch.stack(list(parts.values())).sum() * share
-
-    def _kept(self, model: nn.Module, batch: Batch) -> int:
-        if self.args.step_mode != "auto":
-            return len(batch.micro_batches) if self.args.step_mode == "direct" else 0
-        kept = self._graphs.kept(model, batch)
-        if not self._planned:
-            self._planned = True
-            logger.info(
-                "Step plan: %d items in %d forward passes, %d graphs kept, %d passes run twice; "
-                "%.1f GB for graphs, up to %.0f kB per token",
-                batch.num_items, len(batch.micro_batches), kept, len(batch.micro_batches) - kept,
-                (self._graphs.bytes_free or 0) / 1e9, max(self._graphs.bytes_per_position.values()) / 1e3,
-            )  # fmt: skip
-        return kept
 
     def floating_point_ops(self, inputs: Delivery) -> int:  # type: ignore[override]
         """Six per token and weight, forward and backward (Kaplan et al. 2020, arXiv:2001.08361)."""
@@ -271,8 +188,7 @@ class Trainer(transformers.Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Training log lines also get each loss part, items, tokens and padding per step."""
         if "loss" in logs and "learning_rate" in logs:
-            logs |= self._window.means()
-            self._window = LogWindow()
+            logs |= self._engine.logs()
         super().log(logs, start_time)
 
     # Evaluation
@@ -312,7 +228,7 @@ class Trainer(transformers.Trainer):
         sums: dict[str, float] = {}
         count = 0
         for delivery in self.get_eval_dataloader(rows):
-            self._meet(delivery["bad"], rows, evaluation_set(""))
+            self._source.meet(delivery["bad"], rows, evaluation_set(""))
             batch = delivery["batch"]
             if batch is None:
                 continue

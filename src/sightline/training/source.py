@@ -1,0 +1,116 @@
+"""From a dataset's rows to the loader of their batches: which rows can be used, and how they become batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from sightline.training.arguments import TrainingArguments
+from sightline.training.batches import BadRow, BatchBuilder, Delivery
+from sightline.training.check import bad_rows_error, check_rows
+from sightline.training.feeding import make_loader
+from sightline.training.rows import Rows, choose_columns
+from sightline.training.sampling import BatchOrder
+
+logger = logging.getLogger(__name__)
+
+TRAINING = "the training dataset"
+
+
+class RowSource:
+    """Batches of a dataset for one encoder.
+
+    Args:
+        encoder: its preprocessor, collator, prompts and modalities decide how rows are read.
+        args: the run's.
+        training: the rows trained on; those of them that are left out are listed in ``skipped``.
+        shows_progress: this process may draw a progress bar.
+    """
+
+    def __init__(
+        self, encoder: Any, args: TrainingArguments, training: Rows | None, *, shows_progress: bool
+    ) -> None:
+        self.encoder = encoder
+        self.args = args
+        self.training = training
+        self.shows_progress = shows_progress
+        self.skipped: tuple[BadRow, ...] = ()
+        self._usable: list[tuple[Rows, list[int]]] = []
+
+    def builder(self, rows: Rows, name: str) -> BatchBuilder:
+        """How rows become batches."""
+        args, encoder = self.args, self.encoder
+        columns = choose_columns(
+            rows.column_names,
+            columns=args.columns,
+            roles=args.roles,
+            prompts=args.prompts,
+            role_prompts={role: encoder.prompt_for(role) for role in ("query", "document")},
+            name=name,
+        )
+        return BatchBuilder(
+            preprocess=encoder.preprocessor,
+            collate=encoder.collate,
+            columns=columns,
+            modalities=encoder.modalities,
+            token_budget=args.token_budget,
+            max_items=args.max_items_per_micro_batch,
+        )
+
+    def loader(self, rows: Rows, order: BatchOrder, name: str) -> DataLoader[Delivery]:
+        """Batches in the order of ``order``, prepared by the run's worker processes."""
+        args = self.args
+        return make_loader(
+            rows,
+            self.builder(rows, name),
+            order,
+            num_workers=args.dataloader_num_workers or 0,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            persistent_workers=args.dataloader_persistent_workers,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+        )
+
+    def usable(self, rows: Rows, name: str) -> list[int]:
+        """Numbers of the rows that can be read; each dataset is looked at once.
+
+        Raises:
+            DataError: rows that cannot be read, unless the run leaves them out; no row that can.
+        """
+        for known, numbers in self._usable:
+            if known is rows:
+                return numbers
+        numbers = list(range(len(rows)))
+        if self.args.check_data:
+            report = check_rows(
+                rows,
+                self.builder(rows, name),
+                num_workers=self.args.dataloader_num_workers or 0,
+                show_progress=not self.args.disable_tqdm and self.shows_progress,
+            )
+            self.meet(report.bad, rows, name)
+            numbers = report.good
+            if not numbers:
+                raise bad_rows_error(report.bad, len(rows), name=name)
+        self._usable.append((rows, numbers))
+        return numbers
+
+    def meet(self, bad: Sequence[BadRow], rows: Rows, name: str) -> None:
+        """Stops the run for bad rows, or leaves them out and says so.
+
+        Raises:
+            DataError: with the rows, their columns and what is wrong.
+        """
+        if not bad:
+            return
+        if self.args.on_bad_row == "stop":
+            raise bad_rows_error(bad, len(rows), name=name)
+        logger.warning(
+            "Left out %d of the %d rows of %s, which cannot be read. The first: %s",
+            len(bad), len(rows), name, bad[0].reason,
+        )  # fmt: skip
+        if rows is self.training:
+            known = {row.row for row in self.skipped}
+            self.skipped += tuple(row for row in bad if row.row not in known)
