@@ -13,6 +13,7 @@ from transformers import (
     AutoModel,
     ImageProcessingMixin,
     PretrainedConfig,
+    PreTrainedModel,
     ProcessorMixin,
 )
 from transformers.models.auto.modeling_auto import (
@@ -37,6 +38,9 @@ _KWARG_NAMES = {
     "config_kwargs": ("config_args", "config_kwargs"),
 }
 
+
+# What transformers raises for a checkpoint it cannot read.
+_LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
 # Encoder-decoders of which the encoder alone is loaded: a decoder would want inputs of its own.
 _ENCODERS: Mapping[str, str] = {
@@ -74,25 +78,19 @@ def load_backbone(
         raise CheckpointError(
             f"{folder}: made for the task {facts['transformer_task']!r}, so it gives no embeddings"
         )
-    kwargs = {name: _merged(facts, name, getattr(options, name)) for name in _KWARG_NAMES}
-    shared = {"trust_remote_code": options.trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(folder, **kwargs["config_kwargs"], **shared)
-        _without_cache(config)
-        name = _ENCODERS.get(config.model_type)
-        loader: Any = AutoModel if name is None else getattr(transformers, name)
-        if name is None:
-            kwargs["model_kwargs"] |= shared
-        model, loaded = loader.from_pretrained(
-            folder, config=config, output_loading_info=True, **kwargs["model_kwargs"]
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
-    _check_complete(folder, loaded["missing_keys"])
-    arguments = kwargs["processor_kwargs"]
-    if facts.get("max_seq_length"):
-        arguments.setdefault("model_max_length", facts["max_seq_length"])
-    processor = load_processor(folder, config.model_type, **arguments, **shared)
+    kwargs = keyword_groups(facts, options)
+    config = read_config(folder, kwargs, options)
+    name = _ENCODERS.get(config.model_type)
+    loader: Any = AutoModel if name is None else getattr(transformers, name)
+    if name is None:
+        kwargs["model_kwargs"]["trust_remote_code"] = options.trust_remote_code
+    model, missing = load_model(loader, folder, config, kwargs["model_kwargs"])
+    # transformers' pooler is excepted: encoders are rightly saved without it, and nothing here reads it.
+    check_complete(folder, [name for name in missing if "pooler" not in name], "embeddings")
+    arguments = processor_arguments(facts, kwargs)
+    processor = load_processor(
+        folder, config.model_type, **arguments, trust_remote_code=options.trust_remote_code
+    )
     table = table or infer_calls(model, processor)
     items = ItemProcessor(
         processor=processor,
@@ -103,25 +101,81 @@ def load_backbone(
         normalization=_normalization(processor, facts.get("processing_kwargs", {}).get("image", {})),
         patch_size=_patch_size(config),
     )
-    _limit_tokens(items, config, explicit="model_max_length" in arguments)
-    if facts.get("do_lower_case"):
-        _lower_case(items)
-        items.lower_case = True
+    settle_tokenizer(items, config, facts, arguments)
     backbone = Backbone(model, items, table, task=facts.get("transformer_task", "feature-extraction"))
     return backbone, default_pooling(config) if table.writes == "token_embeddings" else None
 
 
-def _check_complete(folder: Path, missing: Iterable[str]) -> None:
+def keyword_groups(facts: Mapping[str, Any], options: LoadOptions) -> dict[str, dict[str, Any]]:
+    """``model_kwargs``, ``processor_kwargs`` and ``config_kwargs``: the checkpoint's, under the caller's."""
+    return {name: _merged(facts, name, getattr(options, name)) for name in _KWARG_NAMES}
+
+
+def read_config(
+    folder: Path, kwargs: Mapping[str, Mapping[str, Any]], options: LoadOptions
+) -> PretrainedConfig:
+    """The transformers configuration in ``folder``, for a model that is never asked to generate.
+
+    Raises:
+        CheckpointError: transformers cannot read it.
+    """
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, **kwargs["config_kwargs"], trust_remote_code=options.trust_remote_code
+        )
+    except _LOADING_ERRORS as error:
+        raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
+    _without_cache(config)
+    return config
+
+
+def load_model(
+    loader: Any, folder: Path, config: PretrainedConfig, model_kwargs: Mapping[str, Any]
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model an Auto class (or a model class) reads from ``folder``, and the names of weights it found missing.
+
+    Raises:
+        CheckpointError: transformers cannot load it.
+    """
+    try:
+        model, loaded = loader.from_pretrained(
+            folder, config=config, output_loading_info=True, **model_kwargs
+        )
+    except _LOADING_ERRORS as error:
+        raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
+    return model, list(loaded["missing_keys"])
+
+
+def check_complete(folder: Path, missing: Iterable[str], what: str) -> None:
     """Refuses a model of which weights are missing: transformers would draw them at random and go on.
 
-    transformers' pooler is excepted; encoders are rightly saved without it, and nothing here reads it.
+    Args:
+        folder: for the message.
+        missing: names of the missing weights.
+        what: what the model gives, for the message: ``embeddings`` or ``scores``.
     """
-    names = sorted(name for name in missing if "pooler" not in name)
+    names = sorted(missing)
     if names:
         raise CheckpointError(
             f"{folder}: {len(names)} of the model's weights are not in the checkpoint ({names[0]} first), so its "
-            "embeddings would be random; the download or the copy is incomplete, or config.json is another model's"
+            f"{what} would be random; the download or the copy is incomplete, or config.json is another model's"
         )
+
+
+def processor_arguments(facts: Mapping[str, Any], kwargs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The processor's arguments, with the length limit ST 2 to 5 keep in a file of their own."""
+    limit = {"model_max_length": facts["max_seq_length"]} if facts.get("max_seq_length") else {}
+    return limit | kwargs["processor_kwargs"]
+
+
+def settle_tokenizer(
+    items: ItemProcessor, config: PretrainedConfig, facts: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> None:
+    """Length limit and lower-casing as ST has them; ``arguments`` are those the processor was loaded with."""
+    _limit_tokens(items, config, explicit="model_max_length" in arguments)
+    if facts.get("do_lower_case"):
+        _lower_case(items)
+        items.lower_case = True
 
 
 def default_pooling(config: PretrainedConfig) -> str:

@@ -22,6 +22,9 @@ _KINDS: Mapping[str, str] = {
     "Asym": "router",
 }
 
+# Multimodal backbones came with ST 5.4, under this path; rerankers' own modules.json with ST 6.
+MULTIMODAL_BACKBONE = "sentence_transformers.base.modules.transformer.Transformer"
+
 # What we write: the spelling every release from 2 to 6 reads, except where only a newer one can say it.
 SPELLINGS: Mapping[str, str] = {
     "backbone": "sentence_transformers.models.Transformer",
@@ -31,9 +34,8 @@ SPELLINGS: Mapping[str, str] = {
     "layer_norm": "sentence_transformers.models.LayerNorm",
     "dropout": "sentence_transformers.models.Dropout",
     "router": "sentence_transformers.models.Router",
+    "sequence_scores": MULTIMODAL_BACKBONE,
 }
-# Multimodal backbones came with ST 5.4, under this path.
-MULTIMODAL_BACKBONE = "sentence_transformers.base.modules.transformer.Transformer"
 
 FOLDER_NAMES: Mapping[str, str] = {
     "backbone": "Transformer",
@@ -43,6 +45,7 @@ FOLDER_NAMES: Mapping[str, str] = {
     "layer_norm": "LayerNorm",
     "dropout": "Dropout",
     "router": "Router",
+    "sequence_scores": "Transformer",
 }
 
 _LEGACY_POOLING: Mapping[str, str] = {

@@ -14,6 +14,9 @@ MODULES = "modules.json"
 MODEL = "config_sentence_transformers.json"
 SIGHTLINE = "sightline.json"
 ROUTER = "router_config.json"
+# ST's names of what a checkpoint is; the first where it does not say.
+EMBEDDER = "SentenceTransformer"
+RERANKER = "CrossEncoder"
 # Names ST 2 gave the backbone's own file, by architecture.
 BACKBONE_FILES = (
     "sentence_bert_config.json",
@@ -46,13 +49,17 @@ class ModuleEntry:
 
 @dataclass
 class ModelFacts:
-    """``config_sentence_transformers.json``: what holds for the model as a whole."""
+    """``config_sentence_transformers.json``: what holds for the model as a whole.
+
+    Similarity and truncation are an embedder's, the activation (a class path) is a reranker's.
+    """
 
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     similarity_fn_name: str | None = None
     truncate_dim: int | None = None
-    model_type: str = "SentenceTransformer"
+    model_type: str = EMBEDDER
+    activation_fn: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -67,7 +74,8 @@ class ModelFacts:
             default_prompt_name=data.get("default_prompt_name"),
             similarity_fn_name=data.get("similarity_fn_name"),
             truncate_dim=data.get("truncate_dim"),
-            model_type=data.get("model_type", "SentenceTransformer"),
+            model_type=data.get("model_type", EMBEDDER),
+            activation_fn=data.get("activation_fn"),
             versions=data.get("__version__", {}),
         )
 
@@ -77,8 +85,10 @@ class ModelFacts:
             "default_prompt_name": self.default_prompt_name,
             "model_type": self.model_type,
             "prompts": self.prompts,
-            "similarity_fn_name": self.similarity_fn_name,
         }
+        if self.model_type == RERANKER:
+            return data | {"activation_fn": self.activation_fn}
+        data["similarity_fn_name"] = self.similarity_fn_name
         return data | ({"truncate_dim": self.truncate_dim} if self.truncate_dim is not None else {})
 
 

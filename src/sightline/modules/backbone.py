@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sightline.errors import CheckpointError
 from sightline.inputs.collate import PaddingSide
@@ -54,18 +54,7 @@ class Backbone(Module):
 
     @property
     def padding_side(self) -> PaddingSide:
-        """The tokenizer's side; right where positions are counted from the left edge of the row.
-
-        Rotary positions are relative, so padding in front changes nothing; a learned position table would
-        give the first real token another vector.
-        """
-        tokenizer = self.processor.tokenizer
-        if tokenizer is None or tokenizer.padding_side != "left":
-            return "right"
-        named = [(name.lower(), part) for name, part in self.model.named_modules()]
-        rotary = any("rotary" in name for name, _ in named)
-        learned = any(isinstance(part, nn.Embedding) and "position" in name for name, part in named)
-        return "left" if rotary and not learned else "right"
+        return padding_side(self.model, self.processor.tokenizer)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -130,6 +119,20 @@ class Backbone(Module):
             for name, value in features.items()
             if isinstance(value, Tensor) and name not in _OURS and (names is None or name in names)
         }
+
+
+def padding_side(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> PaddingSide:
+    """The tokenizer's side; right where positions are counted from the left edge of the row.
+
+    Rotary positions are relative, so padding in front changes nothing; a learned position table would
+    give the first real token another vector.
+    """
+    if tokenizer is None or tokenizer.padding_side != "left":
+        return "right"
+    named = [(name.lower(), part) for name, part in model.named_modules()]
+    rotary = any("rotary" in name for name, _ in named)
+    learned = any(isinstance(part, nn.Embedding) and "position" in name for name, part in named)
+    return "left" if rotary and not learned else "right"
 
 
 def _entry(output: Any, path: str | tuple[str | int, ...] | None) -> Tensor:

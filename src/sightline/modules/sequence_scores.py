@@ -1,0 +1,74 @@
+"""The transformers model of a reranker with a sequence classification head: pairs in, scores out."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+from transformers import PreTrainedModel
+
+from sightline.inputs.collate import SEQUENCE_FILL, PaddingSide
+from sightline.inputs.processor import ItemProcessor
+from sightline.modules.backbone import padding_side
+from sightline.modules.base import Module
+
+SCORES = "scores"
+TASK = "sequence-classification"
+
+
+class SequenceScores(Module):
+    """Runs a transformers model for sequence classification and writes its logits, ``scores`` (N, labels).
+
+    Args:
+        model: any model of ``AutoModelForSequenceClassification``.
+        processor: its tokenizer, with the arguments the checkpoint carries.
+    """
+
+    kind: ClassVar[str] = "sequence_scores"
+
+    def __init__(self, model: PreTrainedModel, processor: ItemProcessor) -> None:
+        super().__init__()
+        self.model = model
+        self.processor = processor
+        parameters = inspect.signature(model.forward).parameters
+        open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+        # A tokenizer may give more than the model takes, such as segment ids.
+        self._arguments = frozenset(SEQUENCE_FILL) if open_ended else frozenset(parameters)
+
+    @property
+    def labels(self) -> int:
+        """Scores per pair."""
+        return int(self.model.config.num_labels)
+
+    @property
+    def output_dim(self) -> int:
+        return self.labels
+
+    @property
+    def padding_side(self) -> PaddingSide:
+        """The side a row is padded on, as of `Backbone`."""
+        return padding_side(self.model, self.processor.tokenizer)
+
+    def facts(self) -> dict[str, Any]:
+        """ST's ``sentence_bert_config.json``, as ST 6 writes it for a CrossEncoder."""
+        facts: dict[str, Any] = {
+            "transformer_task": TASK,
+            "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+            "module_output_name": SCORES,
+        }
+        if self.processor.lower_case:
+            facts["do_lower_case"] = True
+        if self.processor.processing_kwargs:
+            facts["processing_kwargs"] = {
+                key: dict(value) for key, value in self.processor.processing_kwargs.items()
+            }
+        return facts
+
+    def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        arguments = {
+            name: value
+            for name, value in features.items()
+            if name in SEQUENCE_FILL and name in self._arguments
+        }
+        features[SCORES] = self.model(**arguments, return_dict=True).logits
+        return features
