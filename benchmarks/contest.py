@@ -7,6 +7,8 @@ the process during one call (Linux: VmHWM, reset before the call), and its growt
 
     from contest import Contestant, contest
     contest("encode", [Contestant("ST", st_setup), Contestant("Sightline", our_setup)])
+
+`sweep` runs many settings of one side, each alone in a process that ends before the next one starts.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,7 +41,8 @@ class Contestant:
     Attributes:
         name: as it stands in the table.
         setup: importable function that loads everything and returns the work; the work may return facts
-            (loss, number of tokens, a fingerprint of the vectors) that are kept with the figures.
+            (loss, number of tokens, a fingerprint of the vectors) that are kept with the figures. A fact that
+            is a function is called when the clock has stopped.
         arguments: keyword arguments of ``setup``.
         threads: torch's and OpenMP's threads.
         environment: variables set before anything is imported.
@@ -84,49 +88,92 @@ def contest(
     Raises:
         RuntimeError: a contestant failed; with its traceback.
     """
-    context = multiprocessing.get_context("spawn")
     outcomes = [Outcome(one.name) for one in contestants]
-    pipes: list[Connection] = []
-    processes = []
-    try:
-        for one in contestants:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, one), daemon=True)
-            before = dict(os.environ)
-            threads = {name: str(one.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-            os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"} | threads)
-            os.environ.update(one.environment)
-            process.start()
-            os.environ.clear()
-            os.environ.update(before)
-            theirs.close()
-            pipes.append(ours)
-            processes.append(process)
-            _ask(ours, "setup", one.name)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_Worker(one)) for one in contestants]
         for _ in range(warmups):
-            for pipe, one in zip(pipes, contestants, strict=True):
-                _ask(pipe, "run", one.name)
+            for worker in workers:
+                worker.run()
         for number in range(rounds):
-            for pipe, outcome in zip(pipes, outcomes, strict=True):
-                seconds, peak, growth, facts = _ask(pipe, "run", outcome.name)
-                outcome.seconds.append(seconds)
-                outcome.peak_bytes.append(peak)
-                outcome.growth_bytes.append(growth)
-                outcome.facts |= facts
+            for worker, outcome in zip(workers, outcomes, strict=True):
+                worker.run(outcome)
                 print(
-                    f"  round {number + 1}: {outcome.name}: {seconds:.3f} s, {peak / 1e9:.2f} GB",
+                    f"  round {number + 1}: {outcome.name}: {outcome.seconds[-1]:.3f} s, "
+                    f"{outcome.peak_bytes[-1] / 1e9:.2f} GB",
                     file=sys.stderr,
                 )
-    finally:
-        for pipe in pipes:
-            pipe.close()
-        for process in processes:
-            process.join(5)
-            if process.is_alive():
-                process.kill()
     print(table(name, outcomes))
     _write(name, outcomes)
     return outcomes
+
+
+def sweep(
+    name: str, contestants: Sequence[Contestant], *, rounds: int = 1, warmups: int = 0, write: bool = True
+) -> list[Outcome]:
+    """Runs the contestants one after the other, each alone; the first is what ratios refer to.
+
+    For finding a setting, not for comparing two sides: they do not take turns.
+    """
+    outcomes = []
+    for one in contestants:
+        outcome = Outcome(one.name)
+        with _Worker(one) as worker:
+            for _ in range(warmups):
+                worker.run()
+            for _ in range(rounds):
+                worker.run(outcome)
+        print(f"  {one.name}: {outcome.median:.3f} s, {outcome.peak / 1e9:.2f} GB", file=sys.stderr)
+        outcomes.append(outcome)
+    if write:
+        print(table(name, outcomes))
+        _write(name, outcomes)
+    return outcomes
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A row of the issue's table: ours against a peer's setting.
+
+    Attributes:
+        ours, peer: names of contestants.
+        faster: by how much, at least.
+        memory: largest allowed peak as a share of the peer's, if there is a limit.
+        allowed_bytes: largest allowed peak, if there is a limit.
+    """
+
+    ours: str
+    peer: str
+    faster: float
+    memory: float | None = None
+    allowed_bytes: float | None = None
+
+    def line(self, outcomes: Sequence[Outcome]) -> str:
+        """One row of a Markdown table: what was reached, and whether that is enough."""
+        by_name = {one.name: one for one in outcomes}
+        ours, peer = by_name[self.ours], by_name[self.peer]
+        ratio, share = peer.median / ours.median, ours.peak / peer.peak
+        enough = ratio >= self.faster
+        wanted = f"{self.faster:.1f}x"
+        if self.memory is not None:
+            enough &= share <= self.memory
+            wanted += f", {self.memory:.2f} of its peak"
+        if self.allowed_bytes is not None:
+            enough &= ours.peak <= self.allowed_bytes
+            wanted += f", {self.allowed_bytes / 1e9:.0f} GB"
+        return (
+            f"| {self.ours} | {self.peer} | {wanted} | {ratio:.2f}x, {share:.2f} of its peak, "
+            f"{ours.peak / 1e9:.2f} GB | {'yes' if enough else 'no'} |"
+        )
+
+
+def goals(outcomes: Sequence[Outcome], wanted: Sequence[Goal]) -> None:
+    """Prints what was reached against what the issue asks for; goals without their contestants are left out."""
+    names = {one.name for one in outcomes}
+    print("| ours | against | asked | reached | enough |\n|---|---|---|---|---|")
+    for goal in wanted:
+        if {goal.ours, goal.peer} <= names:
+            print(goal.line(outcomes))
+    print(flush=True)
 
 
 def table(name: str, outcomes: Sequence[Outcome]) -> str:
@@ -179,15 +226,58 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def _ask(pipe: Connection, order: str, name: str) -> Any:
-    pipe.send(order)
-    try:
-        ok, answer = pipe.recv()
-    except EOFError:
-        raise RuntimeError(f"{name}: its process died (out of memory?)") from None
-    if not ok:
-        raise RuntimeError(f"{name} failed:\n{answer}")
-    return answer
+class _Worker:
+    """A contestant in its process, set up and waiting."""
+
+    def __init__(self, contestant: Contestant) -> None:
+        self.contestant = contestant
+
+    def __enter__(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self.contestant))
+        before = dict(os.environ)
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.contestant.threads))
+        try:
+            os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"} | threads)
+            os.environ.update(self.contestant.environment)
+            self._process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        theirs.close()
+        try:
+            self._ask("setup")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+
+    def run(self, outcome: Outcome | None = None) -> None:
+        """One call of the work, noted in ``outcome``."""
+        seconds, peak, growth, facts = self._ask("run")
+        if outcome is not None:
+            outcome.seconds.append(seconds)
+            outcome.peak_bytes.append(peak)
+            outcome.growth_bytes.append(growth)
+            outcome.facts |= facts
+
+    def _ask(self, order: str) -> Any:
+        name = self.contestant.name
+        self._pipe.send(order)
+        try:
+            ok, answer = self._pipe.recv()
+        except EOFError:
+            raise RuntimeError(f"{name}: its process died (out of memory?)") from None
+        if not ok:
+            raise RuntimeError(f"{name} failed:\n{answer}")
+        return answer
 
 
 def _serve(pipe: Connection, contestant: Contestant) -> None:
@@ -223,7 +313,8 @@ def _measured(work: Work) -> tuple[float, int, int, dict[str, Any]]:
     facts = work()
     seconds = time.perf_counter() - started
     peak = _status("VmHWM")
-    return seconds, peak, peak - before, dict(facts or {})
+    later = {name: fact() if callable(fact) else fact for name, fact in (facts or {}).items()}
+    return seconds, peak, peak - before, later
 
 
 def _status(name: str) -> int:
