@@ -148,6 +148,8 @@ class Batch:
         column_names: dataset column per column.
         targets: label or score tensors by name, first dimension B.
         rows: dataset row numbers, for messages.
+        identities_N: (N,) long, equal for items of equal content, role and prompt, in this batch and in
+            others; None where nobody asks.
     """
 
     micro_batches: Sequence[MicroBatch]
@@ -157,6 +159,7 @@ class Batch:
     column_names: tuple[str, ...] = ()
     targets: dict[str, Tensor] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
+    identities_N: Tensor | None = None
 
     @property
     def num_items(self) -> int:

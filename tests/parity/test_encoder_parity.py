@@ -22,6 +22,7 @@ from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
 from sightline.training.batches import BatchBuilder
+from sightline.training.limits import Limits
 from sightline.training.rows import choose_columns
 from sightline.training.step import Step
 from support import st_oracle
@@ -175,8 +176,7 @@ def test_the_gradients_of_the_cached_loss_inside_matryoshka(kept: int | None, or
         collate=encoder.collate,
         columns=choose_columns(("anchor", "positive")),
         modalities=encoder.modalities,
-        max_items=1 if kept == 0 else None,
-        token_budget=60,
+        limits=Limits(token_budget=60, max_items=1 if kept == 0 else None),
     )
     rows = [
         {"anchor": query, "positive": page}

@@ -19,6 +19,7 @@ from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
 from sightline.training.batches import BatchBuilder
+from sightline.training.limits import Limits
 from sightline.training.rows import choose_columns
 from sightline.training.step import Step
 
@@ -68,7 +69,7 @@ def ours(
     encoder: Encoder, columns: Sequence[str], loss: Loss, *, kept: int | None, budget: int | None
 ) -> tuple[float, dict[str, Tensor]]:
     builder = BatchBuilder(
-        encoder.preprocessor, encoder.collate, choose_columns(columns), encoder.modalities, budget, None
+        encoder.preprocessor, encoder.collate, choose_columns(columns), encoder.modalities, Limits(budget)
     )
     batch = builder([(number, {c: row[c] for c in columns}) for number, row in enumerate(ROWS)])["batch"]
     assert batch is not None

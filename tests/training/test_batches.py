@@ -15,6 +15,7 @@ from sightline.errors import DataError
 from sightline.training.batches import BadRow, BatchBuilder
 from sightline.training.check import bad_rows_error, check_rows
 from sightline.training.feeding import make_loader
+from sightline.training.limits import Limits
 from sightline.training.rows import as_rows, choose_columns
 from sightline.training.sampling import BatchOrder
 from sightline.training.transport import PackedMicroBatches
@@ -29,7 +30,7 @@ def make_builder(make_encoder: Callable) -> Callable[..., BatchBuilder]:
         encoder = make_encoder()
         return BatchBuilder(
             encoder.preprocessor, encoder.collate, choose_columns(names, **options), encoder.modalities,
-            token_budget, max_items,
+            Limits(token_budget, max_items),
         )  # fmt: skip
 
     return make

@@ -121,8 +121,16 @@ class TrainingConfig:
     per_device_train_batch_size: int | None = None
     """Questions per step and device. Bigger batches give more in-batch negatives; memory is not the limit."""
 
+    micro_batch: Literal["auto"] | int | None = None
+    """Questions and pages per forward pass; "auto" packs them by tokens into what suits the device and its
+    memory. The gradients stay the same."""
+
     token_budget: int | None = None
-    """Tokens per forward pass: lower it when memory runs out. The gradients stay the same."""
+    """Tokens per forward pass; inherited: chosen from measured memory before the first step."""
+
+    memory_budget: float | str | None = None
+    """Memory the training process may take in all, for example "8GB"; inherited: what the device or the
+    machine has left."""
 
     learning_rate: float | None = None
     """Peak learning rate."""

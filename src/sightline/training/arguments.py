@@ -10,6 +10,7 @@ import transformers
 
 from sightline.errors import ConfigError
 from sightline.training.feeding import spare_cores
+from sightline.training.limits import Limits, parse_bytes
 
 StepMode = Literal["auto", "direct", "cached"]
 OnBadRow = Literal["stop", "skip"]
@@ -34,15 +35,26 @@ class TrainingArguments(transformers.TrainingArguments):
             "help": "Share of all steps over which the learning rate rises from 0 (or use warmup_steps)."
         },
     )
-    token_budget: int | None = field(
-        default=4096,
+    micro_batch: str | int = field(
+        default="auto",
         metadata={
-            "help": "Padded tokens per forward pass (four vision patches count as one). Changes time and "
-            "memory, never the gradients. None puts all items of one kind into one pass."
+            "help": "Items per forward pass: a number, or 'auto', which packs items by tokens into as much "
+            "as suits the device and its memory. Changes time and memory, never the gradients."
         },
     )
-    max_items_per_micro_batch: int | None = field(
-        default=None, metadata={"help": "Items per forward pass at most. None leaves it to token_budget."}
+    token_budget: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens per forward pass (four vision patches count as one). None leaves it to the plan "
+            "made before the first step."
+        },
+    )
+    memory_budget: float | str | None = field(
+        default=None,
+        metadata={
+            "help": "Memory the training process may take in all, in bytes or as in '8GB'. None takes the GPU's "
+            "free memory, or on the CPU the machine's available memory within the control group's limit."
+        },
     )
     step_mode: str = field(
         default="auto",
@@ -90,10 +102,12 @@ class TrainingArguments(transformers.TrainingArguments):
             if vars(self)[name] not in get_args(kind):
                 allowed = ", ".join(map(repr, get_args(kind)))
                 raise ConfigError(f"{name} must be one of {allowed}, not {vars(self)[name]!r}")
-        for name in ("token_budget", "max_items_per_micro_batch"):
-            value = vars(self)[name]
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1 or None, not {value}")
+        if self.token_budget is not None and self.token_budget < 1:
+            raise ConfigError(f"token_budget must be at least 1 or None, not {self.token_budget}")
+        if self.micro_batch != "auto" and (isinstance(self.micro_batch, (str, bool)) or self.micro_batch < 1):
+            raise ConfigError(f"micro_batch must be 'auto' or at least 1, not {self.micro_batch!r}")
+        if self.memory_budget is not None:
+            parse_bytes(self.memory_budget, "memory_budget")
         if self.per_device_train_batch_size < 1:
             raise ConfigError(
                 f"per_device_train_batch_size must be at least 1, not {self.per_device_train_batch_size}"
@@ -119,6 +133,16 @@ class TrainingArguments(transformers.TrainingArguments):
         if self.autocast is not None:
             # The step casts around the model's calls; accelerate would replace the encoder's forward for good.
             self.mixed_precision = "no"
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of a micro-batch that these arguments set; what the plan decides is left open."""
+        return Limits(self.token_budget, None if self.micro_batch == "auto" else int(self.micro_batch))
+
+    @property
+    def memory_budget_bytes(self) -> int | None:
+        """`memory_budget` as a number."""
+        return None if self.memory_budget is None else parse_bytes(self.memory_budget, "memory_budget")
 
     @property
     def autocast(self) -> torch.dtype | None:

@@ -7,8 +7,9 @@ Shape letters::
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import torch
@@ -16,6 +17,7 @@ import torch
 from sightline.errors import DataError, SightlineError
 from sightline.inputs.parse import parse
 from sightline.inputs.planning import plan
+from sightline.training.limits import Limits
 from sightline.training.rows import Columns
 from sightline.training.transport import PackedMicroBatches
 from sightline.types import Batch, Features, Item, MicroBatch
@@ -52,16 +54,14 @@ class BatchBuilder:
         collate: ``collate(features, indices) -> MicroBatch``, the encoder's.
         columns: what the columns mean.
         modalities: what the model takes, for values that could be text or a path.
-        token_budget: padded positions per micro-batch; None for no limit.
-        max_items: items per micro-batch; None for no limit.
+        limits: how large a micro-batch may be, read for every batch.
     """
 
     preprocess: Callable[..., Features]
     collate: Collate
     columns: Columns
     modalities: tuple[str, ...]
-    token_budget: int | None = None
-    max_items: int | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Delivery:
         """One batch out of numbered rows. Rows that cannot be read are left out and reported."""
@@ -87,8 +87,8 @@ class BatchBuilder:
         groups = plan(
             [feature.cost for feature in features],
             [feature.group for feature in features],
-            token_budget=self.token_budget,
-            max_items=self.max_items,
+            token_budget=self.limits.token_budget,
+            max_items=self.limits.max_items,
         )
         micro_batches = [self.collate([features[i] for i in group], group) for group in groups]
         batch = Batch(
@@ -99,6 +99,7 @@ class BatchBuilder:
             column_names=self.columns.names,
             targets={name: _targets(name, good) for name in self.columns.targets},
             rows=tuple(number for number, _ in good),
+            identities_N=torch.tensor([identity_key(one) for one in items], dtype=torch.long),
         )
         return {"batch": batch, "bad": tuple(bad)}
 
@@ -138,6 +139,12 @@ def read_cell(number: int, row: Mapping[str, Any], column: str, modalities: tupl
 def content_key(key: str) -> int:
     """60 bits of an item's content hash as an integer."""
     return int(key[:15], 16)
+
+
+def identity_key(identity: ItemIdentity) -> int:
+    """60 bits of a hash of an item's content, role and prompt: equal where the vector is."""
+    digest = hashlib.blake2b(repr(identity).encode(), digest_size=8).hexdigest()
+    return content_key(digest)
 
 
 def check_target(number: int, row: Mapping[str, Any], column: str) -> None:

@@ -37,6 +37,7 @@ class RowSource:
         self.args = args
         self.training = training
         self.shows_progress = shows_progress
+        self.limits = args.limits
         self.skipped: tuple[BadRow, ...] = ()
         self._usable: list[tuple[Rows, list[int]]] = []
 
@@ -56,8 +57,7 @@ class RowSource:
             collate=encoder.collate,
             columns=columns,
             modalities=encoder.modalities,
-            token_budget=args.token_budget,
-            max_items=args.max_items_per_micro_batch,
+            limits=self.limits,
         )
 
     def loader(self, rows: Rows, order: BatchOrder, name: str) -> DataLoader[Delivery]:
