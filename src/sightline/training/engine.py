@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -56,6 +57,16 @@ class Engine:
         means = self._window.means()
         self._window = LogWindow()
         return means
+
+    def state(self) -> dict[str, Any]:
+        """What decides the micro-batches, and so the order in which numbers are added; for a checkpoint."""
+        limits = self.args.limits
+        return {"token_budget": limits.token_budget, "max_items": limits.max_items}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes up the plan that `state` told of, whatever memory is free now."""
+        if state:
+            self.args.limits.set(state["token_budget"], state["max_items"])
 
     def _kept(self, model: nn.Module, batch: Batch) -> int:
         if self.args.step_mode != "auto":
