@@ -28,6 +28,7 @@ from sightline.errors import CheckpointError
 from sightline.inputs.chat import infer_format
 from sightline.inputs.pixels import find_normalization
 from sightline.inputs.processor import ItemProcessor, part_of
+from sightline.inputs.shortcuts import take_shortcuts
 from sightline.modules.backbone import Backbone
 from sightline.modules.calls import CallTable, Modality, chat_template, infer_calls, processor_modalities
 
@@ -176,6 +177,7 @@ def settle_tokenizer(
     if facts.get("do_lower_case"):
         _lower_case(items)
         items.lower_case = True
+    take_shortcuts(items)
 
 
 def default_pooling(config: PretrainedConfig) -> str:

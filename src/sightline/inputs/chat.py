@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from sightline.types import Item, Part
 
@@ -76,3 +81,62 @@ def common_suffix(first: list[int], second: list[int]) -> list[int]:
             break
         count += 1
     return first[len(first) - count :] if 0 < count < min(len(first), len(second)) else []
+
+
+@dataclass(frozen=True)
+class ChatTokens:
+    """Rendered chat text to tokens, each image's placeholder repeated after tokenizing instead of before.
+
+    Attributes:
+        image_token: the placeholder the template writes for an image.
+        image_id: its token.
+        merged: vision patches per token.
+        others: placeholders of other media.
+    """
+
+    image_token: str
+    image_id: int
+    merged: int
+    others: tuple[str, ...]
+
+    def __call__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        text: str,
+        patches: Sequence[int],
+        limit: int | None,
+    ) -> dict[str, Tensor] | None:
+        """``input_ids``, ``attention_mask`` and ``mm_token_type_ids``, each (1, T).
+
+        Args:
+            tokenizer: the processor's.
+            text: a conversation as the template renders it.
+            patches: how many each image has, in order.
+            limit: tokens at most.
+
+        Returns:
+            None where the processor has something to cut or to refuse: more tokens than ``limit``, or placeholders
+            in the text that are not those of its images.
+        """
+        if text.count(self.image_token) != len(patches) or any(token in text for token in self.others):
+            return None
+        # The template writes the beginning itself where it has one, as in transformers' apply_chat_template.
+        begun = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+        found: list[int] = tokenizer(text, add_special_tokens=not begun, truncation=False, verbose=False)[
+            "input_ids"
+        ]
+        ids: list[int] = []
+        counts = iter(patches)
+        for number in found:
+            if number == self.image_id:
+                ids += [number] * (next(counts, 0) // self.merged)
+            else:
+                ids.append(number)
+        if limit is not None and len(ids) > limit:
+            return None
+        ids_1T = torch.tensor([ids], dtype=torch.long)
+        return {
+            "input_ids": ids_1T,
+            "attention_mask": torch.ones_like(ids_1T),
+            "mm_token_type_ids": (ids_1T == self.image_id).long(),
+        }

@@ -25,22 +25,33 @@ class PixelNormalization:
         mean, std: per channel.
         layout: ``channels`` for (..., C, H, W); ``patches`` for (patches, C * the rest), channel-major,
             as the Qwen-VL family flattens them.
+        frames: how often a patch of a still image is repeated for a model that takes several video frames per
+            patch. The raw pixels hold it once; the repetition is made on the device.
     """
 
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
     layout: Literal["channels", "patches"]
+    frames: int = 1
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """float32 pixels of the same shape as the uint8 ones, on their device."""
+        """float32 pixels out of the raw ones, on their device, repeated ``frames`` times per patch."""
         values = pixels.to(torch.float32) * self.scale
         mean = torch.tensor(self.mean, dtype=torch.float32, device=pixels.device)
         std = torch.tensor(self.std, dtype=torch.float32, device=pixels.device)
         if self.layout == "channels":
             return (values - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
-        rows = values.view(values.shape[0], len(self.mean), -1)
-        return ((rows - mean.view(1, -1, 1)) / std.view(1, -1, 1)).view_as(values)
+        rows = values.view(values.shape[0], len(self.mean), 1, -1)
+        rows = (rows - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
+        return rows.expand(-1, -1, self.frames, -1).reshape(values.shape[0], -1)
+
+    def fold(self, pixels: Tensor) -> Tensor:
+        """Raw pixels as the processor gives them, without the repetition: (patches, dim / frames)."""
+        if self.frames == 1:
+            return pixels
+        rows = pixels.view(pixels.shape[0], len(self.mean), self.frames, -1)
+        return rows[:, :, 0].reshape(pixels.shape[0], -1)
 
 
 def find_normalization(image_processor: Any) -> PixelNormalization | None:
@@ -68,10 +79,11 @@ def find_normalization(image_processor: Any) -> PixelNormalization | None:
             mean=tuple(float(value) for value in facts["image_mean"]),
             std=tuple(float(value) for value in facts["image_std"]),
             layout=layout,
+            frames=int(facts.get("temporal_patch_size") or 1) if layout == "patches" else 1,
         )
-        if layout == "patches" and raw.shape[1] % len(found.mean):
+        if layout == "patches" and raw.shape[1] % (len(found.mean) * found.frames):
             return None
-        if (found(raw) - finished.float()).abs().max() > 2e-6:
+        if (found(found.fold(raw)) - finished.float()).abs().max() > 2e-6:
             return None
     return found
 

@@ -21,7 +21,8 @@ from transformers import (
 from sightline.errors import InputError
 from sightline.inputs import chat, media
 from sightline.inputs.collate import SEQUENCE_FILL, group_name
-from sightline.inputs.pixels import PixelNormalization, to_uint8
+from sightline.inputs.pixels import PIXELS, PixelNormalization, to_uint8
+from sightline.inputs.resize import GRID, DirectImages
 from sightline.inputs.video_settings import CarriedVideoSettings
 from sightline.types import Cost, Features, Item, Part
 
@@ -44,6 +45,8 @@ class ItemProcessor:
         patch_size: side of a vision patch in pixels, for the cost.
         max_image_pixels: images above it are refused before they are decoded.
         lower_case: the checkpoint has texts lower-cased, which the tokenizer's own files may not say.
+        images: shortcut around the image processor, where `sightline.inputs.shortcuts` has proved one.
+        chat_tokens: shortcut around the processor's call on chat messages, likewise; needs ``images``.
     """
 
     processor: Any
@@ -54,6 +57,8 @@ class ItemProcessor:
     patch_size: int = 16
     max_image_pixels: int = 64_000_000
     lower_case: bool = False
+    images: DirectImages | None = None
+    chat_tokens: chat.ChatTokens | None = None
     _suffixes: dict[str, list[int]] = field(default_factory=dict, repr=False)
     _prompts: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -168,6 +173,8 @@ class ItemProcessor:
         if "text" in inputs:
             inputs["text"] = [(prompt or "") + "\n".join(inputs["text"])]
         kwargs = self._kwargs()
+        if self.images is not None and set(inputs) == {"image"}:
+            return dict(self.images(inputs["image"]))
         if isinstance(self.processor, ProcessorMixin):
             named = {ARGUMENT_NAMES[name]: values for name, values in inputs.items()}
             return self._small(dict(self.processor(**named, **kwargs)))
@@ -185,7 +192,7 @@ class ItemProcessor:
         messages = chat.to_messages(
             item, lambda part: self.open(part, item.source), self.message_format, prompt
         )
-        values = self._small(self._render(messages))
+        values = self._short(messages) or self._small(self._render(messages))
         limit = self.max_tokens
         tokens = values["input_ids"].shape[-1]
         restore = self.processing_kwargs.get("chat_template", {}).get("restore_suffix", True)
@@ -198,11 +205,9 @@ class ItemProcessor:
 
     def _render(self, messages: chat.Messages, **text: Any) -> dict[str, Any]:
         kwargs = self._kwargs()
-        template = dict(self.processing_kwargs.get("chat_template", {}))
-        template.pop("restore_suffix", None)
-        text_kwargs = (
-            kwargs["text_kwargs"] | {name: template.pop(name) for name in _SIZES if name in template} | text
-        )
+        template = self._template()
+        sized = {name: template.pop(name) for name in _SIZES if name in template}
+        text_kwargs = kwargs["text_kwargs"] | sized | text
         if isinstance(self.processor, ProcessorMixin):
             kwargs["text_kwargs"] = text_kwargs
             rendered = self.processor.apply_chat_template(
@@ -222,8 +227,34 @@ class ItemProcessor:
         features: dict[str, Any] = dict(cast(Any, rendered))
         return features
 
+    def _template(self) -> dict[str, Any]:
+        """What the checkpoint passes to apply_chat_template."""
+        saved = self.processing_kwargs.get("chat_template", {})
+        return {name: value for name, value in saved.items() if name != "restore_suffix"}
+
+    def _short(self, messages: chat.Messages) -> dict[str, Any] | None:
+        """The features of messages by the shortcut, or None where the processor has to see to them."""
+        if self.chat_tokens is None or self.images is None or self.tokenizer is None:
+            return None
+        contents = [message["content"] for message in messages]
+        parts = [part for content in contents if not isinstance(content, str) for part in content]
+        if any(part["type"] not in ("text", "image") for part in parts):
+            return None
+        template = {name: value for name, value in self._template().items() if name not in _SIZES}
+        text = self.processor.apply_chat_template([messages], tokenize=False, **template)[0]
+        images = [part["image"] for part in parts if part["type"] == "image"]
+        pixels = self.images(images) if images else {}
+        patches = pixels[GRID].prod(dim=-1).tolist() if images else []
+        tokens = self.chat_tokens(self.tokenizer, text, patches, self.max_tokens)
+        return None if tokens is None else {**tokens, **pixels}
+
     def _small(self, values: dict[str, Any]) -> dict[str, Any]:
-        return to_uint8(values) if self.normalization is not None else values
+        """Raw pixels as bytes, each still image once."""
+        if self.normalization is not None:
+            values = to_uint8(values)
+            if isinstance(values.get(PIXELS), Tensor):
+                values[PIXELS] = self.normalization.fold(values[PIXELS])
+        return values
 
     def _suffix(self, messages: chat.Messages) -> list[int]:
         key = repr(chat.skeleton(messages, ""))
