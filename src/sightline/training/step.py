@@ -5,9 +5,11 @@ embeds the others a second time, as gradient caching does (Gao et al. 2021, arXi
 
 1. embed every micro-batch, the kept ones with their graph, the others without, remembering the state of the
    random number generators before each of those;
-2. compute the loss on the vectors of all items, cut off from the model, and its gradient at each vector;
+2. compute the loss on the vectors of all items, cut off from the model, and its gradient at each vector; with
+   several ranks, on the vectors of all ranks (`sightline.training.gathering`);
 3. send that gradient into the kept graphs; then embed each other micro-batch again, with graph and under its
-   remembered random state, so that dropout draws the masks it drew before, and send its gradient in.
+   remembered random state, so that dropout draws the masks it drew before, and send its gradient in;
+4. with several ranks, add up the weights' gradients of all of them, once per optimizer step.
 
 With every graph kept this is one plain forward and backward pass; with none it needs the memory of one
 micro-batch. The gradients are the same.
@@ -19,16 +21,19 @@ Shape letters::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from sightline.errors import ConfigError
 from sightline.losses.base import Loss
+from sightline.training.bad_batches import check_finite
+from sightline.training.distributed import ALONE, Ranks
+from sightline.training.gathering import WholeBatch, gather_batch, loss_and_gradient, on_device
+from sightline.training.weights import add_gradients, whole_weights
 from sightline.types import Batch, Embeddings, MicroBatch
 
 
@@ -41,10 +46,12 @@ class Step:
             (gradient caching).
         autocast: type the model computes in, e.g. ``torch.bfloat16``; None for its weights'. The loss is
             always computed in float32.
+        ranks: the processes that train together. The loss compares the items of all of them.
     """
 
     kept: int | None = None
     autocast: torch.dtype | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if self.kept is not None and self.kept < 0:
@@ -56,48 +63,71 @@ class Step:
         """Adds the gradient of ``scale * sum(parts)`` to the parameters' ``grad``.
 
         Args:
-            model: maps a `MicroBatch` to `Embeddings`; may be wrapped for distributed training.
-            batch: on the CPU; one micro-batch at a time is moved to the model's device.
+            model: maps a `MicroBatch` to `Embeddings`; sharded by FSDP2 or not, but in no DDP wrapper.
+            batch: this rank's, on the CPU; one micro-batch at a time is moved to the model's device.
             loss: what is minimised.
             scale: factor of the gradients, e.g. one over the accumulated batches; the returned parts are
-                without it.
-            sync: reduce gradients over the ranks with this batch. Only the last backward pass does it.
+                without it. The same on every rank.
+            sync: add up the gradients of all ranks, of this batch and of those before it that were not.
 
         Returns:
-            The loss's parts, detached, on the model's device.
+            The loss's parts over all ranks, detached, on the model's device; none if no rank has rows.
+
+        Raises:
+            NotFiniteError: the loss is not, on any rank; no gradient has been added.
+            PeerError: another rank failed. Gradients may have been added on this one.
+            LostRankError: another rank is gone.
         """
-        device = device_of(model)
+        ranks, device = self.ranks, device_of(model)
+        whole_weights(model)
+        whole = gather_batch(batch, ranks)
+        parts: dict[str, Tensor] = {}
+        if whole.batch.num_rows:
+            parts = self._accumulate(model, batch, whole, loss, scale, device)
+        if sync:
+            add_gradients(model, ranks)
+        return parts
+
+    def _accumulate(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        whole: WholeBatch,
+        loss: Loss,
+        scale: float | Tensor,
+        device: torch.device,
+    ) -> dict[str, Tensor]:
+        """Adds this rank's part of the gradient to its own parameters."""
         micro_batches = batch.micro_batches
         kept = len(micro_batches) if self.kept is None else min(self.kept, len(micro_batches))
-        last = len(micro_batches) - 1
 
         outputs: list[Embeddings] = []
         states: list[RandomState] = []
-        for number, micro_batch in enumerate(micro_batches):
-            # A wrapped model prepares its reduction in the forward pass, so the one before the last
-            # backward pass is the one that must not be under no_sync.
-            with_sync = sync and kept == len(micro_batches) and number == last
-            with torch.set_grad_enabled(number < kept), reduction(model, with_sync):
-                if number >= kept:
-                    states.append(RandomState.of(device))
-                outputs.append(forward(model, micro_batch, self.autocast))
+        with self.ranks.together("embedding"):
+            for number, micro_batch in enumerate(micro_batches):
+                with torch.set_grad_enabled(number < kept):
+                    if number >= kept:
+                        states.append(RandomState.of(device))
+                    outputs.append(forward(model, micro_batch, self.autocast))
         after = RandomState.of(device)
 
-        parts, gradients = _loss_and_gradients(outputs, batch, loss, scale)
+        cut = [Embeddings(output.values.detach(), output.mask) for output in outputs]
+        own = in_item_order(cut, batch) if cut else None
+        parts, gradient = loss_and_gradient(own, whole, loss, scale=scale, ranks=self.ranks, device=device)
+        check_finite(parts)
+        del own, cut
 
-        # One micro-batch after the other, so that gradients add up in the same order for every split and no
-        # bit depends on how many graphs memory allowed. A model under DDP reduces in the backward pass that
-        # follows its last forward pass, which therefore has to be a joint one.
-        joint = isinstance(model, DistributedDataParallel)
-        with reduction(model, sync and kept == len(micro_batches)):
-            for part in [slice(0, kept)] if joint else [slice(number, number + 1) for number in range(kept)]:
-                _backward(outputs[part], gradients[part])
-        del outputs
-        for number in range(kept, len(micro_batches)):
-            with torch.enable_grad(), reduction(model, sync and number == last):
-                states[number - kept].restore()
-                again = forward(model, micro_batches[number], self.autocast)
-                _backward([again], [gradients[number]])
+        with self.ranks.together("sending gradients back"):
+            # One micro-batch after the other, so that gradients add up in the same order for every split and
+            # no bit depends on how many graphs memory allowed.
+            for number, micro_batch in enumerate(micro_batches):
+                output = outputs[number]
+                if number >= kept:
+                    states[number - kept].restore()
+                    with torch.enable_grad():
+                        output = forward(model, micro_batch, self.autocast)
+                _backward(output, gradient[micro_batch.indices.to(device)])
+                outputs[number] = Embeddings(output.values.detach())  # its graph is spent
         after.restore()
         return parts
 
@@ -123,16 +153,6 @@ def in_item_order(outputs: Sequence[Embeddings], batch: Batch) -> Embeddings:
     planned = torch.cat([micro_batch.indices for micro_batch in batch.micro_batches])
     assert planned.numel() == batch.num_items, "every item stands in exactly one micro-batch"
     return Embeddings.concatenate(outputs)[torch.argsort(planned).to(outputs[0].values.device)]
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch's indices, keys and targets on ``device``; its micro-batches stay where they are."""
-    return replace(
-        batch,
-        keys_N=batch.keys_N.to(device),
-        columns_BC=batch.columns_BC.to(device),
-        targets={name: target.to(device) for name, target in batch.targets.items()},
-    )
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -161,52 +181,25 @@ class RandomState:
             torch.get_device_module(self.device).set_rng_state(self.accelerator, self.device)
 
 
-def reduction(model: nn.Module, sync: bool) -> AbstractContextManager[None]:
-    """Whether backward passes inside reduce gradients over the ranks."""
-    if isinstance(model, DistributedDataParallel) and not sync:
-        return _no_sync(model)
-    return nullcontext()
-
-
-@contextmanager
-def _no_sync(model: DistributedDataParallel) -> Iterator[None]:
-    with model.no_sync():
-        yield
-
-
-def _loss_and_gradients(
-    outputs: Sequence[Embeddings], batch: Batch, loss: Loss, scale: float | Tensor
-) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The detached parts, and the scaled loss's gradient at each micro-batch's vectors."""
-    leaves = [Embeddings(output.values.detach().requires_grad_(), output.mask) for output in outputs]
-    with torch.enable_grad(), _uncast(outputs):
-        parts = _loss(in_item_order(leaves, batch), batch, loss)
-        total = torch.stack(list(parts.values())).sum()
-        if total.requires_grad:
-            (total * scale).backward()
-    gradients = [
-        torch.zeros_like(leaf.values) if leaf.values.grad is None else leaf.values.grad for leaf in leaves
-    ]
-    return {name: part.detach() for name, part in parts.items()}, gradients
-
-
 def _loss(embeddings: Embeddings, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     """The loss in float32, or in float64 for vectors that are; never under autocast."""
     values = embeddings.values
-    with _uncast([embeddings]):
+    with _uncast(values):
         full = Embeddings(values if values.dtype == torch.float64 else values.float(), embeddings.mask)
         return loss(full, on_device(batch, values.device))
 
 
-def _uncast(outputs: Sequence[Embeddings]) -> AbstractContextManager[None]:
+def _uncast(values: Tensor) -> AbstractContextManager[None]:
     """No autocast: it would run the loss, and the backward passes of a caller's context, in low precision."""
-    return torch.autocast(outputs[0].values.device.type, enabled=False)
+    return torch.autocast(values.device.type, enabled=False)
 
 
-def _backward(outputs: Sequence[Embeddings], gradients: Sequence[Tensor]) -> None:
-    """Sends the gradients into the graphs of ``outputs``, in one backward pass."""
-    roots = [(output.values, gradient) for output, gradient in zip(outputs, gradients, strict=True)]
-    roots = [(values, gradient) for values, gradient in roots if values.requires_grad]
-    if roots:
-        with _uncast(outputs):
-            torch.autograd.backward([values for values, _ in roots], [gradient for _, gradient in roots])
+def _backward(output: Embeddings, gradient: Tensor) -> None:
+    """Sends the gradient (n, D) or (n, T, D) into the graph of ``output``, which may have fewer tokens."""
+    values = output.values
+    if not values.requires_grad:
+        return
+    if values.ndim == 3:
+        gradient = gradient[:, : values.shape[1]]
+    with _uncast(values):
+        values.backward(gradient.to(values.dtype))

@@ -1,0 +1,165 @@
+"""Where the weights of a model trained by several ranks lie, and how their gradients meet.
+
+Replicated (the default, "DDP"): every rank holds all weights and steps its own copy of the optimizer; the copies
+stay equal because the gradients are summed over the ranks before each step. The sum is of the ranks' parts of one
+whole loss (see `sightline.training.gathering`), so nothing is divided by the number of ranks.
+
+Sharded (FSDP2, `torch.distributed.fsdp.fully_shard`): between steps every rank holds a part of each weight, and of
+the optimizer's values for it, which for AdamW are two thirds of what replicated weights take. At the first batch of
+an optimizer step the weights are gathered once, on all ranks in the same order; they stay whole until the step's
+gradients have been reduced to the parts. FSDP2 itself would gather every layer in every forward and backward pass,
+twice as often where micro-batches are embedded a second time, and would wait forever as soon as one rank runs a
+pass, or a tower, that another does not. So within a step each device has room for the whole weights and gradients;
+the optimizer's values stay sharded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    set_model_state_dict,
+)
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, Partial
+
+from sightline.training.distributed import Ranks
+
+
+class Replicated(nn.Module):
+    """Marks a model whose weights every rank holds, all equal to rank 0's when it is made.
+
+    Takes the place of `DistributedDataParallel` in transformers' Trainer: it passes calls on and has no hooks.
+    """
+
+    def __init__(self, module: nn.Module, ranks: Ranks) -> None:
+        super().__init__()
+        self.module = module
+        equal_weights(module, ranks)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
+def equal_weights(model: nn.Module, ranks: Ranks) -> None:
+    """Gives every rank the weights and buffers of rank 0: a new layer's random start differs between them.
+
+    Raises:
+        LostRankError: a rank does not answer.
+    """
+    ranks.copy_from_main(model.state_dict(keep_vars=True).values())
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether FSDP2 holds the weights in parts."""
+    return isinstance(model, FSDPModule)
+
+
+def whole_weights(model: nn.Module) -> None:
+    """Gathers sharded weights on every rank, until `add_gradients` or `part_weights`; else does nothing.
+
+    A collective for a sharded model: all ranks call it.
+    """
+    if not isinstance(model, FSDPModule):
+        return
+    model.set_requires_gradient_sync(False)
+    model.set_reshard_after_forward(False)
+    model.set_reshard_after_backward(False)
+    model.set_is_last_backward(False)
+    for module in _shards(model):
+        module.unshard()
+
+
+def part_weights(model: nn.Module) -> None:
+    """Gives the memory of gathered weights back; does nothing to a model that is not sharded."""
+    for module in _shards(model):
+        module.reshard()
+
+
+@contextmanager
+def with_whole_weights(model: nn.Module) -> Iterator[None]:
+    """Every rank has all weights, so that each may run the model as often as it likes."""
+    whole_weights(model)
+    try:
+        yield
+    finally:
+        part_weights(model)
+
+
+def add_gradients(model: nn.Module, ranks: Ranks) -> None:
+    """Sums the gradients of all ranks: into each replicated weight, or each rank's part of a sharded one.
+
+    A weight that no rank used keeps gradient None, as in one process, where the optimizer passes over it; one
+    that some rank used counts as zero on the others.
+
+    Raises:
+        PeerError: another rank failed before.
+        LostRankError: a rank does not answer.
+    """
+    if ranks.size == 1 and not isinstance(model, FSDPModule):
+        return
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    used = [weight.grad is not None for weight in weights.values()]
+    somewhere = [any(on) for on in zip(*ranks.exchange(used, "adding gradients"), strict=True)]
+    with ranks.together("making room for gradients"):
+        gradients = {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad
+            for (name, weight), is_used in zip(weights.items(), somewhere, strict=True)
+            if is_used
+        }
+    if not isinstance(model, FSDPModule):
+        ranks.add(list(gradients.values()))
+        for name, gradient in gradients.items():
+            weights[name].grad = gradient
+        return
+    for weight in weights.values():
+        weight.grad = None
+    del weights
+    part_weights(model)
+    parts = dict(model.named_parameters())
+    for name in list(gradients):
+        parts[name].grad = _reduced(gradients.pop(name), parts[name], ranks)
+
+
+def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """All weights and buffers by name, on the CPU; of a sharded model on rank 0 only, empty on the others.
+
+    A collective for a sharded model: all ranks call it.
+    """
+    if not isinstance(model, FSDPModule):
+        return model.state_dict()
+    part_weights(model)
+    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+
+def load_whole_state_dict(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Puts weights by name into the model in place, into each rank's part where it is sharded.
+
+    Args:
+        state: all weights, on every rank.
+    """
+    if not isinstance(model, FSDPModule):
+        model.load_state_dict(state)
+        return
+    part_weights(model)
+    set_model_state_dict(model, state, options=StateDictOptions(full_state_dict=True))
+
+
+def _shards(model: nn.Module) -> Iterator[FSDPModule]:
+    return (module for module in model.modules() if isinstance(module, FSDPModule))
+
+
+def _reduced(gradient: Tensor, part: Tensor, ranks: Ranks) -> Tensor:
+    """The sum of all ranks' gradients, as the part lies."""
+    if not isinstance(part, DTensor):
+        ranks.add([gradient])
+        return gradient
+    mesh = part.device_mesh
+    whole = DTensor.from_local(gradient, mesh, [Partial("sum")] * mesh.ndim, run_check=False)
+    return whole.redistribute(placements=part.placements)

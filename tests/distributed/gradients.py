@@ -1,0 +1,157 @@
+"""Run as several ranks: the step's gradients against those of one process on the whole batch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from towers import Scores, Tower, make_batch
+
+from sightline.losses.base import Loss
+from sightline.losses.compose import Matryoshka
+from sightline.losses.contrastive import InfoNCE
+from sightline.training.distributed import PeerError, Ranks, share
+from sightline.training.step import Step
+from sightline.training.weights import Replicated, load_whole_state_dict, whole_state_dict
+
+LOSSES: list[tuple[str, Loss]] = [
+    ("infonce", InfoNCE()),
+    ("symmetric matryoshka", Matryoshka(InfoNCE(symmetric=True), (8, 4, 2))),
+    ("not by rows", Scores()),
+    ("matryoshka, not by rows", Matryoshka(Scores(), (8, 4))),
+]
+# By row: anchor, positive, negative. Contents repeat (same number below the hundreds), items too, on one rank and
+# on several; images lie at the end, so that one rank alone runs the image tower; cells are empty.
+ROWS = [(1, 2, 3), (4, 5, 2), (6, 2, 103), (7, 8, -1), (1, 9, 10), (104, 11, 5), (12, 1013, 1001), (13, 1013, 14)]
+BATCHES = {
+    "even": [ROWS[:6], ROWS[2:]],
+    "uneven": [ROWS[:7], ROWS[:5]],
+    "a rank without rows": [ROWS[:1], ROWS[7:]],
+    "no rows at all before some": [[], ROWS[:4]],
+    "some before no rows at all": [ROWS[:4], []],
+}
+
+
+class Counted(Ranks):
+    """Counts the reductions of gradients."""
+
+    reductions = 0
+
+    def add(self, tensors: Sequence[Tensor], what: str = "adding gradients") -> None:
+        Counted.reductions += what == "adding gradients"
+        super().add(tensors, what)
+
+
+def whole(gradient: Tensor | None) -> Tensor | None:
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+
+
+def cases(ranks: Ranks) -> Iterator[tuple[str, Loss, list[list[tuple[int, ...]]], int | None, bool]]:
+    for number, (name, batches) in enumerate(BATCHES.items()):
+        for more, (loss_name, loss) in enumerate(LOSSES):
+            # Each rank keeps another number of graphs.
+            kept = (None, 0, 1, 2)[(number + more + ranks.rank) % 4]
+            yield f"{name}, {loss_name}", loss, batches, kept, False
+    for kept in (None, 0):
+        yield f"multi-vector, kept {kept}", Scores(), [ROWS, ROWS[:1]], kept, True
+
+
+def run(
+    step: Step, model: nn.Module, batches: Sequence[Sequence[tuple[int, ...]]], loss: Loss, per_group: int
+) -> dict[str, Tensor]:
+    for number, rows in enumerate(batches):
+        own = rows[share(len(rows), step.ranks.rank, step.ranks.size)]
+        batch = make_batch(own, per_group=per_group)
+        last = number == len(batches) - 1
+        parts = step.run(model, batch, loss, scale=1 / len(batches), sync=last)
+    return parts
+
+
+def compare(name: str, model: nn.Module, alone: nn.Module) -> None:
+    for (weight, got), expected in zip(model.named_parameters(), alone.parameters(), strict=True):
+        what = f"{name}: {weight}"
+        found = whole(got.grad)
+        assert (found is None) == (expected.grad is None), what
+        if found is not None:
+            torch.testing.assert_close(found, expected.grad, rtol=1e-5, atol=1e-6, msg=lambda m, w=what: f"{w}: {m}")
+
+
+def main(kind: str) -> None:
+    dist.init_process_group("gloo")
+    torch.manual_seed(dist.get_rank())
+    found = Ranks.of_process()
+    ranks = Counted(found.rank, found.size, found.control)
+    for name, loss, batches, kept, multi_vector in cases(ranks):
+        model = Tower(multi_vector)
+        Replicated(model, ranks)  # every rank gets rank 0's weights
+        alone = Tower(multi_vector)
+        alone.load_state_dict(model.state_dict())
+        if kind == "sharded":
+            for part in (model.text, model.image, model):
+                fully_shard(part)
+        Counted.reductions = 0
+        try:
+            parts = run(Step(kept, ranks=ranks), model, batches, loss, per_group=3)
+            expected = run(Step(), alone, batches, loss, per_group=100)
+            torch.testing.assert_close(parts, expected, rtol=1e-5, atol=1e-6)
+            compare(name, model, alone)
+            assert Counted.reductions == (kind == "replicated"), name
+        except Exception as error:
+            error.add_note(f"{kind}: {name}")
+            raise
+    if kind == "replicated":
+        survives_out_of_memory(ranks)
+    else:
+        saves_and_loads(ranks, model, alone)
+    dist.destroy_process_group()
+
+
+class Hungry(Tower):
+    """Has no memory for its second micro-batch on the last rank, the first time."""
+
+    calls = 0
+
+    def forward(self, micro_batch):  # type: ignore[no-untyped-def]
+        self.calls += 1
+        if self.calls == 2 and dist.get_rank() == dist.get_world_size() - 1:
+            raise torch.OutOfMemoryError("no room")
+        return super().forward(micro_batch)
+
+
+def survives_out_of_memory(ranks: Ranks) -> None:
+    model = Hungry()
+    Replicated(model, ranks)
+    alone = Tower()
+    alone.load_state_dict(model.state_dict())
+    hungry = ranks.rank == ranks.size - 1
+    try:
+        run(Step(ranks=ranks), model, [ROWS], InfoNCE(), per_group=2)
+        raise AssertionError("no rank failed")
+    except torch.OutOfMemoryError:
+        assert hungry
+    except PeerError as error:
+        assert error.out_of_memory and not hungry and error.rank == ranks.size - 1
+        assert "no room" in str(error) and "embedding" in str(error)
+    model.zero_grad()
+    run(Step(ranks=ranks), model, [ROWS], InfoNCE(), per_group=1)
+    run(Step(), alone, [ROWS], InfoNCE(), per_group=100)
+    compare("after running out of memory", model, alone)
+
+
+def saves_and_loads(ranks: Ranks, model: nn.Module, alone: nn.Module) -> None:
+    saved = whole_state_dict(model)
+    assert bool(saved) == ranks.is_main
+    everywhere = ranks.exchange(saved)[0]
+    torch.testing.assert_close(everywhere, dict(alone.state_dict()), rtol=0, atol=0)
+    load_whole_state_dict(model, {name: value + 1 for name, value in everywhere.items()})
+    again = ranks.exchange(whole_state_dict(model))[0]
+    torch.testing.assert_close(again["out.weight"], alone.out.weight.detach() + 1, rtol=0, atol=0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
