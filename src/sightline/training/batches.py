@@ -1,4 +1,4 @@
-"""Rows to a Batch, in a worker process: parse, find the distinct items, preprocess, plan, pad, pack.
+"""Rows to a Batch, in worker processes: parse, find the distinct items, preprocess, plan, pad, pack.
 
 Shape letters::
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+import numpy as np
 import torch
 
 from sightline.errors import DataError, SightlineError
@@ -45,6 +46,25 @@ class Delivery(TypedDict):
     bad: tuple[BadRow, ...]
 
 
+@dataclass
+class PreparedRows:
+    """Some rows of a batch after reading.
+
+    Attributes:
+        numbers: the usable rows.
+        cells: per usable row, the identity behind each cell, None where it is empty.
+        features: those of each distinct item, by its identity, in order of appearance.
+        targets: per target column, one array per usable row.
+        bad: the other rows.
+    """
+
+    numbers: list[int] = field(default_factory=list)
+    cells: list[list[ItemIdentity | None]] = field(default_factory=list)
+    features: dict[ItemIdentity, Features] = field(default_factory=dict)
+    targets: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    bad: list[BadRow] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class BatchBuilder:
     """The DataLoader's collate function. Picklable if its two callables are.
@@ -65,46 +85,81 @@ class BatchBuilder:
 
     def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Delivery:
         """One batch out of numbered rows. Rows that cannot be read are left out and reported."""
-        items: dict[ItemIdentity, int] = {}
-        features: list[Features] = []
-        cells: list[list[int]] = []
-        good: list[tuple[int, Mapping[str, Any]]] = []
-        bad: list[BadRow] = []
+        return self.assemble([self.prepare(rows)])
+
+    def prepare(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> PreparedRows:
+        """The rows read and their items preprocessed; the part of the work that can be divided by rows.
+
+        Raises:
+            DataError: something other than a bad row went wrong; names the row.
+        """
+        done = PreparedRows()
         for number, row in rows:
             try:
-                identities, new = self._read(number, row, items)
+                cells, new = self._read(number, row, done.features)
             except SightlineError as error:
-                bad.append(BadRow(number, str(error)))
+                done.bad.append(BadRow(number, str(error)))
                 continue
+            except Exception as error:
+                raise DataError(
+                    f"row {number}: {type(error).__name__} while preparing it: {error}"
+                ) from error
             # Only a row that is whole adds items: a batch has none that no cell points to.
-            for identity, feature in new.items():
-                items[identity] = len(features)
-                features.append(feature)
-            cells.append([-1 if identity is None else items[identity] for identity in identities])
-            good.append((number, row))
-        if not good:
-            return {"batch": None, "bad": tuple(bad)}
+            done.features |= new
+            done.cells.append(cells)
+            done.numbers.append(number)
+            for name in self.columns.targets:
+                done.targets.setdefault(name, []).append(torch.as_tensor(row[name]).numpy())
+        return done
+
+    def assemble(
+        self,
+        parts: Sequence[PreparedRows],
+        pack: Callable[[list[MicroBatch]], PackedMicroBatches] | None = None,
+    ) -> Delivery:
+        """One batch out of its prepared rows, the same however they were divided.
+
+        Args:
+            parts: in the order of the rows.
+            pack: how the micro-batches become one buffer; `PackedMicroBatches.pack` by default.
+        """
+        bad = tuple(one for part in parts for one in part.bad)
+        features: dict[ItemIdentity, Features] = {}
+        for part in parts:
+            for identity, feature in part.features.items():
+                features.setdefault(identity, feature)
+        numbers = [number for part in parts for number in part.numbers]
+        if not numbers:
+            return {"batch": None, "bad": bad}
+        index = {identity: place for place, identity in enumerate(features)}
+        ordered = list(features.values())
         groups = plan(
-            [feature.cost for feature in features],
-            [feature.group for feature in features],
+            [feature.cost for feature in ordered],
+            [feature.group for feature in ordered],
             token_budget=self.limits.token_budget,
             max_items=self.limits.max_items,
         )
-        micro_batches = [self.collate([features[i] for i in group], group) for group in groups]
+        micro_batches = [self.collate([ordered[i] for i in group], group) for group in groups]
+        rows = [row for part in parts for row in part.cells]
+        cells = [[-1 if cell is None else index[cell] for cell in row] for row in rows]
+        targets = {
+            name: _targets(name, numbers, [value for part in parts for value in part.targets.get(name, ())])
+            for name in self.columns.targets
+        }
         batch = Batch(
-            micro_batches=PackedMicroBatches.pack(micro_batches),
-            keys_N=torch.tensor([content_key(key) for key, _, _ in items], dtype=torch.long),
+            micro_batches=(pack or PackedMicroBatches.pack)(micro_batches),
+            keys_N=torch.tensor([content_key(key) for key, _, _ in features], dtype=torch.long),
             columns_BC=torch.tensor(cells, dtype=torch.long),
             roles=self.columns.roles,
             column_names=self.columns.names,
-            targets={name: _targets(name, good) for name in self.columns.targets},
-            rows=tuple(number for number, _ in good),
-            identities_N=torch.tensor([identity_key(one) for one in items], dtype=torch.long),
+            targets=targets,
+            rows=tuple(numbers),
+            identities_N=torch.tensor([identity_key(one) for one in features], dtype=torch.long),
         )
-        return {"batch": batch, "bad": tuple(bad)}
+        return {"batch": batch, "bad": bad}
 
     def _read(
-        self, number: int, row: Mapping[str, Any], known: Mapping[ItemIdentity, int]
+        self, number: int, row: Mapping[str, Any], known: Mapping[ItemIdentity, Features]
     ) -> tuple[list[ItemIdentity | None], dict[ItemIdentity, Features]]:
         """The identity behind each cell of a row (None where it is empty), and the features of new items."""
         for column in self.columns.targets:
@@ -162,12 +217,12 @@ def check_target(number: int, row: Mapping[str, Any], column: str) -> None:
         ) from error
 
 
-def _targets(name: str, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> torch.Tensor:
-    values = [torch.as_tensor(row[name]) for _, row in rows]
-    for (number, _), value in zip(rows, values, strict=True):
+def _targets(name: str, numbers: Sequence[int], arrays: Sequence[np.ndarray]) -> torch.Tensor:
+    values = [torch.as_tensor(array) for array in arrays]
+    for number, value in zip(numbers, values, strict=True):
         if value.shape != values[0].shape:
             raise DataError(
-                f"row {number}, column {name!r}: {value.numel()} numbers, where row {rows[0][0]} "
+                f"row {number}, column {name!r}: {value.numel()} numbers, where row {numbers[0]} "
                 f"has {values[0].numel()}; every row needs as many"
             )
     stacked = torch.stack(values)
