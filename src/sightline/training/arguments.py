@@ -14,6 +14,7 @@ from sightline.training.limits import Limits, parse_bytes
 
 StepMode = Literal["auto", "direct", "cached"]
 OnBadRow = Literal["stop", "skip"]
+OnBadLoss = Literal["stop", "skip"]
 
 
 @dataclass
@@ -70,6 +71,13 @@ class TrainingArguments(transformers.TrainingArguments):
             "them."
         },
     )
+    on_bad_loss: str = field(
+        default="stop",
+        metadata={
+            "help": "A loss or gradients that are not finite: 'stop' with the rows of the batch, or 'skip' what "
+            "they would have changed."
+        },
+    )
     check_data: bool = field(
         default=True,
         metadata={
@@ -92,13 +100,17 @@ class TrainingArguments(transformers.TrainingArguments):
             "default the model's own query and document prompts."
         },
     )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True,
+        metadata={"help": "A resumed run's callbacks (early stopping, say) go on from what they knew."},
+    )
     dataloader_num_workers: int | None = field(  # type: ignore[assignment]
         default=None,
         metadata={"help": "Processes that read and preprocess rows. None takes the spare cores, at most 8."},
     )
 
     def __post_init__(self) -> None:
-        for name, kind in (("step_mode", StepMode), ("on_bad_row", OnBadRow)):
+        for name, kind in (("step_mode", StepMode), ("on_bad_row", OnBadRow), ("on_bad_loss", OnBadLoss)):
             if vars(self)[name] not in get_args(kind):
                 allowed = ", ".join(map(repr, get_args(kind)))
                 raise ConfigError(f"{name} must be one of {allowed}, not {vars(self)[name]!r}")
