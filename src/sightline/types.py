@@ -150,6 +150,8 @@ class Batch:
         rows: dataset row numbers, for messages.
         identities_N: (N,) long, equal for items of equal content, role and prompt, in this batch and in
             others; None where nobody asks.
+        scored: the rows whose share of the loss this process computes, where the batch holds those of all
+            processes; None for all rows.
     """
 
     micro_batches: Sequence[MicroBatch]
@@ -160,6 +162,7 @@ class Batch:
     targets: dict[str, Tensor] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
     identities_N: Tensor | None = None
+    scored: slice | None = None
 
     @property
     def num_items(self) -> int:

@@ -1,4 +1,4 @@
-"""Matryoshka and the prefix similarities."""
+"""Matryoshka over score losses and over any other loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 from sightline.errors import ConfigError
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
-from sightline.losses.similarity import inverse_norm, prefix_cosines, score_matrix
 from sightline.types import Batch, Embeddings
 
 DIMS = (12, 3, 7)
@@ -39,31 +38,6 @@ class AnyLoss:
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         return self.inner(embeddings, batch)
-
-
-def test_prefix_cosines_equal_cosines_of_prefixes() -> None:
-    left, right = vectors()[:4], vectors()[4:]
-    seen = dict(prefix_cosines(left, right, DIMS))
-    assert list(seen) == sorted(DIMS)
-    for dim, scores in seen.items():
-        torch.testing.assert_close(scores, normalize(left[:, :dim]) @ normalize(right[:, :dim]).T)
-
-
-def test_prefix_cosines_gradcheck() -> None:
-    left, right = vectors()[:3].requires_grad_(), vectors()[5:].clone().requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda a, b: tuple(scores for _, scores in prefix_cosines(a, b, DIMS)), (left, right)
-    )
-    assert torch.autograd.gradcheck(lambda a, b: score_matrix(a, b, "cosine"), (left, right))
-
-
-def test_inverse_norm_of_nothing_is_zero_with_zero_gradient() -> None:
-    squared = torch.tensor([0.0, 4.0], requires_grad=True)
-    out = inverse_norm(squared)
-    out.sum().backward()
-    assert out.tolist() == [0.0, 0.5]
-    assert squared.grad is not None
-    assert squared.grad.tolist() == [0.0, -0.0625]
 
 
 def test_a_prefix_of_zeros_is_finite() -> None:
@@ -102,15 +76,6 @@ def test_gradcheck() -> None:
     loss, batch = Matryoshka(InfoNCE(symmetric=True), DIMS, (1, 2, 3)), make_batch()
     values = vectors().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: sum(loss(Embeddings(v), batch).values()), (values,))
-
-
-def test_float32_stays_close_to_float64_over_many_blocks() -> None:
-    generator = torch.Generator().manual_seed(1)
-    left, right = (torch.randn(8, 2048, generator=generator) for _ in range(2))
-    dims = (2048, 1536, 1024, 512, 256, 128, 64)
-    for dim, scores in prefix_cosines(left, right, dims):
-        exact = normalize(left[:, :dim].double()) @ normalize(right[:, :dim].double()).T
-        torch.testing.assert_close(scores.double(), exact, atol=5e-7, rtol=0)
 
 
 @pytest.mark.parametrize(

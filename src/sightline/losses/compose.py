@@ -2,20 +2,20 @@
 
 Shape letters::
 
-    N  distinct items of the batch     D  embedding dimension     L, R  sides of a score matrix
+    N  distinct items of the batch     D  embedding dimension     K  dims
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from sightline.errors import ConfigError
-from sightline.losses.base import Loss, ScoreLoss
+from sightline.losses.base import Loss, RowLoss, ScoreLoss
+from sightline.losses.blockwise import prefix_parts
 from sightline.losses.contrastive import single_vectors
-from sightline.losses.similarity import prefix_cosines
 from sightline.types import Batch, Embeddings
 
 
@@ -60,6 +60,11 @@ class Matryoshka:
         object.__setattr__(self, "dims", tuple(int(dim) for dim in self.dims))
         object.__setattr__(self, "weights", tuple(float(weight) for weight in weights))
 
+    @property
+    def by_rows(self) -> bool:
+        """Several ranks share the rows if the inner loss lets them (see `RowLoss`)."""
+        return isinstance(self.loss, RowLoss) and self.loss.by_rows
+
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """The inner loss's parts, one of each per dim, times the dim's weight: ``{"infonce_dim64": ...}``."""
         largest = max(self.dims)
@@ -68,20 +73,22 @@ class Matryoshka:
                 f"Matryoshka cannot cut to {largest} dimensions: the model's embeddings have "
                 f"{embeddings.dim}; take out the larger dims"
             )
-        by_dim = dict(self._parts_by_dim(embeddings, batch))
         weights = self.weights or ()
+        if isinstance(self.loss, ScoreLoss):
+            parts = prefix_parts(
+                single_vectors(embeddings),
+                self.loss.plan(batch),
+                self.dims,
+                similarity="cosine",
+                weights=weights,
+            )
+            return {
+                f"{name}_dim{dim}": part_K[number]
+                for number, dim in enumerate(self.dims)
+                for name, part_K in parts.items()
+            }
         return {
             f"{name}_dim{dim}": weight * part
             for dim, weight in zip(self.dims, weights, strict=True)
-            for name, part in by_dim[dim].items()
+            for name, part in self.loss(embeddings.truncate(dim, normalize=True), batch).items()
         }
-
-    def _parts_by_dim(self, embeddings: Embeddings, batch: Batch) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        if isinstance(self.loss, ScoreLoss):
-            plan = self.loss.plan(batch)
-            values_ND = single_vectors(embeddings)
-            for dim, scores_LR in prefix_cosines(values_ND[plan.left], values_ND[plan.right], self.dims):
-                yield dim, plan.parts(scores_LR)
-        else:
-            for dim in self.dims:
-                yield dim, self.loss(embeddings.truncate(dim, normalize=True), batch)

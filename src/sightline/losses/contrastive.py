@@ -2,8 +2,10 @@
 
 Shape letters::
 
-    B  rows of the batch      C  columns          Q  rows that have an anchor and a positive
-    A  distinct anchors       M  distinct documents (positives and hard negatives of all rows)
+    B  rows of the batch      C  columns
+    Q  rows that have an anchor and a positive, of those that are scored here
+    M  candidates: distinct documents (positives and hard negatives of all rows), or distinct anchors
+    l  some consecutive of the Q rows
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from torch import Tensor
 
 from sightline.errors import ConfigError
 from sightline.losses import masks
-from sightline.losses.base import ScorePlan
-from sightline.losses.similarity import SIMILARITIES, Similarity, score_matrix
+from sightline.losses.base import ScoreTerm
+from sightline.losses.blockwise import prefix_parts
+from sightline.losses.similarity import SIMILARITIES, Similarity
 from sightline.types import Batch, Embeddings
 
 
@@ -28,10 +31,13 @@ class InfoNCE:
     documents of all rows, positives and hard negatives (van den Oord et al. 2018, arXiv:1807.03748). This is
     sentence-transformers' MultipleNegativesRankingLoss with ``scale = 1 / temperature``, with two differences
     that only show when contents repeat: a document that occurs twice counts once, and contents that answer
-    the same anchor are not each other's negatives (see `masks.allowed_candidates`).
+    the same anchor are not each other's negatives (see `masks.exclusions`).
 
     Columns: the first is the anchor, the second its positive, all others hard negatives. Absent cells (-1)
     are ignored; a row without anchor or positive adds no term, but its other documents stay negatives.
+
+    Value and gradient are computed a few rows at a time (see `sightline.losses.blockwise`): memory grows with the
+    batch, not with its square.
 
     Args:
         temperature: divides the similarities; above 0.
@@ -58,13 +64,17 @@ class InfoNCE:
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"infonce": scalar}`` from (N, D) embeddings."""
-        plan = self.plan(batch)
         values_ND = single_vectors(embeddings)
-        scores_AM = score_matrix(values_ND[plan.left], values_ND[plan.right], self.similarity)
-        return plan.parts(scores_AM)
+        parts = prefix_parts(values_ND, self.plan(batch), [embeddings.dim], similarity=self.similarity)
+        return {name: part_K[0] for name, part_K in parts.items()}
 
-    def plan(self, batch: Batch) -> ScorePlan:
-        """Distinct anchors against distinct documents."""
+    @property
+    def by_rows(self) -> bool:
+        """Several ranks share the rows (see `RowLoss`)."""
+        return True
+
+    def plan(self, batch: Batch) -> tuple[ScoreTerm, ...]:
+        """Each row's anchor against the distinct documents; if symmetric, its positive against the anchors."""
         columns_BC = batch.columns_BC
         if columns_BC.shape[1] < 2:
             raise ConfigError(
@@ -72,30 +82,63 @@ class InfoNCE:
                 f"{', '.join(batch.column_names) or 'one column'}"
             )
         complete_B = (columns_BC[:, 0] >= 0) & (columns_BC[:, 1] >= 0)
-        anchor_Q, positive_Q = columns_BC[complete_B, 0], columns_BC[complete_B, 1]
-        anchor_A, document_M = masks.distinct(anchor_Q), masks.distinct(columns_BC[:, 1:])
-        row_Q, target_Q = masks.positions(anchor_Q, anchor_A), masks.positions(positive_Q, document_M)
-        allowed_QM = masks.allowed_candidates(anchor_Q, positive_Q, document_M, batch.keys_N)
-        back_QA = (
-            masks.allowed_candidates(positive_Q, anchor_Q, anchor_A, batch.keys_N) if self.symmetric else None
+        anchors, positives = columns_BC[complete_B, 0], columns_BC[complete_B, 1]
+        # Rows of other processes give candidates and answers, but are scored there.
+        rows = slice(None)
+        if batch.scored is not None:
+            begin, end, _ = batch.scored.indices(len(columns_BC))
+            rows = slice(int(complete_B[:begin].sum()), int(complete_B[:end].sum()))
+        # A batch without a single complete row has loss 0 (with a graph), not the mean of nothing.
+        weight = 1.0 / max(len(anchors), 1)
+        documents = masks.distinct(columns_BC[:, 1:])
+        directions = [(anchors, positives, documents)]
+        if self.symmetric:
+            weight /= 2
+            directions.append((positives, anchors, masks.distinct(anchors)))
+        return tuple(
+            SoftmaxRows(
+                name="infonce",
+                left=queries[rows],
+                right=candidates,
+                scale=1.0 / self.temperature,
+                weight=weight,
+                excluded=masks.exclusions(queries, targets, candidates, batch.keys_N, rows),
+            )
+            for queries, targets, candidates in directions
         )
 
-        def parts(scores_AM: Tensor) -> dict[str, Tensor]:
-            logits_AM = scores_AM / self.temperature
-            losses_Q = cross_entropy(logits_AM[row_Q], target_Q, allowed_QM)
-            if back_QA is not None:
-                losses_Q = (losses_Q + cross_entropy(logits_AM.T[target_Q], row_Q, back_QA)) / 2
-            # A batch without a single complete row has loss 0 (with a graph), not the mean of nothing.
-            return {"infonce": losses_Q.sum() / max(len(losses_Q), 1)}
 
-        return ScorePlan(anchor_A, document_M, parts)
+@dataclass(frozen=True)
+class SoftmaxRows:
+    """Cross-entropy of each row's target among its candidates; a `ScoreTerm`.
 
+    Attributes:
+        name, left, right, scale, weight: see `ScoreTerm`.
+        excluded: each row's target, and the candidates that are no negatives of it.
+    """
 
-def cross_entropy(logits_QM: Tensor, target_Q: Tensor, allowed_QM: Tensor) -> Tensor:
-    """(Q,) negative log-probability of each row's target among its allowed candidates."""
-    logits_QM = logits_QM.masked_fill(~allowed_QM, -torch.inf)
-    targets_Q = logits_QM.gather(1, target_Q[:, None]).squeeze(1)
-    return logits_QM.logsumexp(1) - targets_Q
+    name: str
+    left: Tensor
+    right: Tensor
+    scale: float
+    weight: float
+    excluded: masks.Exclusions
+
+    def rows(self, scores_lR: Tensor, begin: int, gradient_lR: Tensor | None) -> Tensor:
+        """(l,) negative log-probability of the targets; the gradient is probability minus one at the target."""
+        end = begin + len(scores_lR)
+        excluded = self.excluded.of_rows(begin, end)
+        if excluded is not None:
+            scores_lR[excluded] = -torch.inf
+        target_l1 = self.excluded.target_Q[begin:end, None]
+        target_score_l = scores_lR.gather(1, target_l1).squeeze(1)
+        if gradient_lR is None:
+            return scores_lR.logsumexp(1) - target_score_l
+        torch.softmax(scores_lR, 1, out=gradient_lR)
+        # The normaliser out of the largest score and its probability, which cannot underflow.
+        losses_l = scores_lR.amax(1) - gradient_lR.amax(1).log_() - target_score_l
+        gradient_lR.scatter_add_(1, target_l1, gradient_lR.new_full(target_l1.shape, -1.0))
+        return losses_l
 
 
 def single_vectors(embeddings: Embeddings) -> Tensor:

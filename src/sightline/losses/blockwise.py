@@ -1,0 +1,279 @@
+"""Value and gradient of score losses in row blocks: the score matrix never exists, for any number of prefixes.
+
+Shape letters::
+
+    N  distinct items of the batch    D  embedding dimension       K  Matryoshka prefixes, ascending
+    L  rows of a term's scores        R  columns of its scores     P  names of parts
+    b  rows of a block                l  rows of it that are worked on while they lie in the cache
+    n  items whose vectors are gathered at once
+
+The cosine of row i and column j cut at prefix k is ``dot_k[i, j] / (|x_i|_k |y_j|_k)``, and ``dot_k`` is the sum of
+what the slices of the dimensions up to k contribute. With ``W_k`` the loss's derivative at ``dot_k``, slice s of the
+gradient is::
+
+    for x_i:  sum_j (W_s + W_{s+1} + ... + W_K)[i, j] y_j  -  x_i sum_{k >= s} sum_j W_k[i, j] dot_k[i, j] / |x_i|_k**2
+
+and the same for y_j with rows and columns exchanged. So the sums over the longer prefixes are taken before the
+products, and all K prefixes together cost three products over the dimensions (one for the scores, two for the
+gradients), as a single one does. What is left per prefix is elementwise.
+
+The gradient is computed along with the value, with every part counted once, as training does; a backward pass
+that weighs parts differently computes it again.
+
+Memory: the gradient (N, D), about `block_bytes` for the blocks, and 12 K (L + R) bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sightline.losses.base import ScoreTerm
+from sightline.losses.similarity import at_least_float32, prefix_inverse_norms
+
+# Below this many rows the matrix products slow down, above it they gain nothing.
+_ROWS = 512
+# Scores that are worked on while they lie in the processor's cache.
+_CACHED_SCORES = 2**19
+
+
+def block_bytes(device: torch.device) -> int:
+    """Memory for the blocks of scores; an accelerator needs larger ones to be busy."""
+    return 2**28 if device.type == "cpu" else 2**30
+
+
+def prefix_parts(
+    values_ND: Tensor,
+    terms: Sequence[ScoreTerm],
+    dims: Sequence[int],
+    *,
+    similarity: str,
+    weights: Sequence[float] | None = None,
+    memory: int | None = None,
+) -> dict[str, Tensor]:
+    """Each part as (K,), one value per dim in the order of ``dims``.
+
+    Args:
+        values_ND: vectors of any length; below float32 they are compared in float32. A vector whose prefix is
+            zero has cosine 0 with everything and gets no gradient from it.
+        terms: what is summed, see `ScoreTerm`.
+        dims: distinct prefix lengths, each between 1 and D.
+        similarity: "cosine" (every prefix brought to unit length) or "dot".
+        weights: one factor per dim, 1 by default.
+        memory: bytes for the blocks of scores, by default `block_bytes`.
+    """
+    values_ND = at_least_float32(values_ND)
+    order = sorted(range(len(dims)), key=dims.__getitem__)
+    ends = [dims[number] for number in order]
+    job = _Job(
+        terms=tuple(terms),
+        names=tuple(dict.fromkeys(term.name for term in terms)),
+        slices=tuple(zip([0, *ends], ends, strict=False)),
+        cosine=similarity == "cosine",
+        memory=block_bytes(values_ND.device) if memory is None else memory,
+    )
+    factors = [1.0] * len(dims) if weights is None else list(weights)
+    weights_K = [factors[number] for number in order]
+    if values_ND.requires_grad and torch.is_grad_enabled():
+        parts_KP = _Parts.apply(values_ND, job, weights_K)
+    else:
+        with torch.no_grad():
+            parts_KP = job.run(values_ND, weights_K, None)[0]
+    back = sorted(range(len(dims)), key=order.__getitem__)
+    return {name: parts_KP[back, number] for number, name in enumerate(job.names)}
+
+
+class _Parts(torch.autograd.Function):
+    """The parts (K, P) with the gradient of their sum already computed."""
+
+    @staticmethod
+    def forward(ctx: Any, values_ND: Tensor, job: _Job, weights_K: list[float]) -> Tensor:
+        ctx.save_for_backward(values_ND)
+        ctx.job, ctx.weights_K = job, weights_K
+        parts_KP, ctx.gradient_ND = job.run(values_ND, weights_K, [[1.0] * len(job.names)] * len(weights_K))
+        return parts_KP
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scales_KP: Tensor) -> tuple[Tensor, None, None]:
+        first = scales_KP[0, 0]
+        # Handed out once, so that it can be scaled in place and become `grad` without a copy.
+        gradient_ND, ctx.gradient_ND = ctx.gradient_ND, None
+        if gradient_ND is not None and bool((scales_KP == first).all()):
+            return gradient_ND.mul_(first), None, None
+        del gradient_ND
+        (values_ND,) = ctx.saved_tensors
+        return ctx.job.run(values_ND, ctx.weights_K, scales_KP.tolist())[1], None, None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is computed, apart from the vectors."""
+
+    terms: tuple[ScoreTerm, ...]
+    names: tuple[str, ...]
+    slices: tuple[tuple[int, int], ...]
+    cosine: bool
+    memory: int
+
+    def run(
+        self, values_ND: Tensor, weights_K: Sequence[float], scales_KP: Sequence[Sequence[float]] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The weighted parts (K, P), and with ``scales_KP`` the gradient of their sum times these factors."""
+        parts_KP = values_ND.new_zeros(len(self.slices), len(self.names))
+        gradient_ND = None if scales_KP is None else torch.zeros_like(values_ND)
+        with torch.autocast(values_ND.device.type, enabled=False):
+            inverse_KN = prefix_inverse_norms(values_ND, self.slices) if self.cosine else None
+            for term in self.terms:
+                part = self.names.index(term.name)
+                factors_K = list(weights_K)
+                if scales_KP is not None:
+                    factors_K = [w * row[part] for w, row in zip(weights_K, scales_KP, strict=True)]
+                blocks = _Blocks(
+                    term, self.slices, factors_K, values_ND, inverse_KN, gradient_ND, self.memory
+                )
+                parts_KP[:, part] += blocks.run()
+        return parts_KP * parts_KP.new_tensor(weights_K)[:, None], gradient_ND
+
+
+class _Blocks:
+    """One term, block of rows by block of rows; adds to ``gradient_ND`` unless that is None."""
+
+    def __init__(
+        self,
+        term: ScoreTerm,
+        slices: Sequence[tuple[int, int]],
+        factors_K: Sequence[float],
+        values_ND: Tensor,
+        inverse_KN: Tensor | None,
+        gradient_ND: Tensor | None,
+        memory: int,
+    ) -> None:
+        self.term, self.slices, self.factors_K = term, slices, factors_K
+        self.width = slices[-1][1]
+        # Dimensions beyond the longest prefix have no part in anything.
+        self.values_ND = values_ND[:, : self.width]
+        self.gradient_ND = None if gradient_ND is None else gradient_ND[:, : self.width]
+        self.left, self.right = term.left, term.right
+        prefixes, columns = len(slices), len(term.right)
+        self.left_KL = None if inverse_KN is None else inverse_KN[:, term.left]
+        self.right_KR = None if inverse_KN is None else inverse_KN[:, term.right]
+
+        stored = 0 if gradient_ND is None else prefixes
+        row_bytes = max(1, columns * values_ND.element_size())
+        on_cpu = values_ND.device.type == "cpu"
+        cached = max(1, _CACHED_SCORES // max(1, columns)) if on_cpu else _ROWS
+        # One block of dots, the derivatives of each prefix, and two cached pieces.
+        rows_b = max(1, memory // (row_bytes * (1 + stored + (0 if on_cpu else 2))))
+        self.rows_b = max(1, min(rows_b, len(term.left), _ROWS if on_cpu else 2**16))
+        self.rows_l = min(cached if on_cpu else self.rows_b, self.rows_b)
+        self.dots_bR = values_ND.new_empty(self.rows_b, columns)
+        self.weights_KbR = values_ND.new_empty(stored, self.rows_b, columns)
+        self.scores_lR = values_ND.new_empty(self.rows_l, columns)
+        self.products_lR = values_ND.new_empty(self.rows_l if stored else 0, columns)
+        # Sum over the rows of derivative times dot, per prefix and column.
+        self.dotted_KR = values_ND.new_zeros(prefixes, columns)
+        self.chunks = list(
+            _chunks(term.right, max(1, memory // 16 // (self.width * values_ND.element_size())))
+        )
+
+    def run(self) -> Tensor:
+        """(K,) the term's values, without the weights of the dims."""
+        parts_K = self.values_ND.new_zeros(len(self.slices))
+        for begin in range(0, len(self.left), self.rows_b):
+            end = min(begin + self.rows_b, len(self.left))
+            left_bD = self.values_ND[self.left[begin:end]]
+            dots_bR = self.dots_bR[: end - begin]
+            dotted_Kb = left_bD.new_zeros(len(self.slices), end - begin)
+            for k, (first, last) in enumerate(self.slices):
+                for columns, items in self.chunks:
+                    right_nS = self.values_ND[:, first:last][items]
+                    dots_bR[:, columns].addmm_(left_bD[:, first:last], right_nS.T, beta=0 if k == 0 else 1)
+                for start in range(begin, end, self.rows_l):
+                    stop = min(start + self.rows_l, end)
+                    parts_K[k] += self._rows(k, start, stop, begin, dotted_Kb)
+            if self.gradient_ND is not None:
+                self._send(left_bD, begin, end, dotted_Kb)
+        if self.gradient_ND is not None and self.right_KR is not None:
+            self._subtract_right_norms(self.right_KR)
+        return parts_K * self.term.weight
+
+    def _rows(self, k: int, start: int, stop: int, begin: int, dotted_Kb: Tensor) -> Tensor:
+        """The value of some rows at prefix ``k``; their derivatives at the dots go to ``weights_KbR``."""
+        count, inside = stop - start, slice(start - begin, stop - begin)
+        dots_lR, scores_lR = self.dots_bR[inside], self.scores_lR[:count]
+        scale = self.term.scale
+        if self.left_KL is None or self.right_KR is None:
+            torch.mul(dots_lR, scale, out=scores_lR)
+        else:
+            torch.mul(dots_lR, self.right_KR[k], out=scores_lR)
+            scores_lR.mul_(self.left_KL[k, start:stop, None] * scale)
+        if self.gradient_ND is None:
+            return self.term.rows(scores_lR, start, None).sum()
+        weights_lR = self.weights_KbR[k, inside]
+        values_l = self.term.rows(scores_lR, start, weights_lR)
+        factor = self.factors_K[k] * self.term.weight * scale
+        if self.left_KL is None or self.right_KR is None:
+            weights_lR.mul_(factor)
+        else:
+            weights_lR.mul_(self.right_KR[k]).mul_(self.left_KL[k, start:stop, None] * factor)
+            products_lR = torch.mul(weights_lR, dots_lR, out=self.products_lR[:count])
+            torch.sum(products_lR, 1, out=dotted_Kb[k, inside])
+            self.dotted_KR[k] += products_lR.sum(0)
+        return values_l.sum()
+
+    def _send(self, left_bD: Tensor, begin: int, end: int, dotted_Kb: Tensor) -> None:
+        """Adds the gradient of a block of rows to both sides; that of the right's lengths is left for the end."""
+        assert self.gradient_ND is not None
+        weights_KbR = self.weights_KbR[:, : end - begin]
+        for start in range(0, end - begin, self.rows_l):
+            inside = slice(start, min(start + self.rows_l, end - begin))
+            for k in range(len(self.slices) - 2, -1, -1):
+                weights_KbR[k, inside] += weights_KbR[k + 1, inside]
+        gradient_bD = torch.zeros_like(left_bD)
+        for columns, items in self.chunks:
+            right_nD = self.values_ND[items]
+            # Consecutive items are written in place, others through a buffer.
+            gradient_nD = self.gradient_ND[items] if isinstance(items, slice) else torch.zeros_like(right_nD)
+            for weights_bR, (first, last) in zip(weights_KbR, self.slices, strict=True):
+                weights_bn = weights_bR[:, columns]
+                gradient_bD[:, first:last].addmm_(weights_bn, right_nD[:, first:last])
+                gradient_nD[:, first:last].addmm_(weights_bn.T, left_bD[:, first:last])
+            if not isinstance(items, slice):
+                self.gradient_ND.index_add_(0, items, gradient_nD)
+        if self.left_KL is not None:
+            self._subtract(gradient_bD, left_bD, dotted_Kb, self.left_KL[:, begin:end])
+        self.gradient_ND.index_add_(0, self.left[begin:end], gradient_bD)
+
+    def _subtract_right_norms(self, right_KR: Tensor) -> None:
+        assert self.gradient_ND is not None
+        for columns, items in self.chunks:
+            right_nD = self.values_ND[items]
+            gradient_nD = torch.zeros_like(right_nD)
+            self._subtract(gradient_nD, right_nD, self.dotted_KR[:, columns], right_KR[:, columns])
+            if isinstance(items, slice):
+                self.gradient_ND[items] += gradient_nD
+            else:
+                self.gradient_ND.index_add_(0, items, gradient_nD)
+
+    def _subtract(
+        self, gradient_nD: Tensor, values_nD: Tensor, dotted_Kn: Tensor, inverse_Kn: Tensor
+    ) -> None:
+        """Takes away what goes along the vectors themselves, which their lengths undo."""
+        along_Kn = (dotted_Kn * inverse_Kn.square()).flip(0).cumsum(0).flip(0)
+        for along_n, (first, last) in zip(along_Kn, self.slices, strict=True):
+            gradient_nD[:, first:last].addcmul_(values_nD[:, first:last], along_n[:, None], value=-1)
+
+
+def _chunks(items: Tensor, size: int) -> Iterator[tuple[slice, slice | Tensor]]:
+    """Pieces of an ascending list: their place in it, and the items, as a slice where they are consecutive."""
+    for begin in range(0, len(items), size):
+        piece = items[begin : begin + size]
+        first, last = piece[[0, -1]].tolist()
+        consecutive = last - first == len(piece) - 1
+        yield slice(begin, begin + len(piece)), slice(first, last + 1) if consecutive else piece
