@@ -61,6 +61,7 @@ class Outcome:
 
     name: str
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     peak_bytes: list[int] = field(default_factory=list)
     growth_bytes: list[int] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -122,7 +123,11 @@ def sweep(
                 worker.run()
             for _ in range(rounds):
                 worker.run(outcome)
-        print(f"  {one.name}: {outcome.median:.3f} s, {outcome.peak / 1e9:.2f} GB", file=sys.stderr)
+        print(
+            f"  {one.name}: {outcome.median:.3f} s ({outcome.cpu_seconds[-1]:.3f} s of the processor), "
+            f"{outcome.peak / 1e9:.2f} GB",
+            file=sys.stderr,
+        )
         outcomes.append(outcome)
     if write:
         print(table(name, outcomes))
@@ -261,9 +266,10 @@ class _Worker:
 
     def run(self, outcome: Outcome | None = None) -> None:
         """One call of the work, noted in ``outcome``."""
-        seconds, peak, growth, facts = self._ask("run")
+        seconds, cpu_seconds, peak, growth, facts = self._ask("run")
         if outcome is not None:
             outcome.seconds.append(seconds)
+            outcome.cpu_seconds.append(cpu_seconds)
             outcome.peak_bytes.append(peak)
             outcome.growth_bytes.append(growth)
             outcome.facts |= facts
@@ -303,18 +309,19 @@ def _serve(pipe: Connection, contestant: Contestant) -> None:
         return
 
 
-def _measured(work: Work) -> tuple[float, int, int, dict[str, Any]]:
+def _measured(work: Work) -> tuple[float, float, int, int, dict[str, Any]]:
+    """Seconds, processor seconds of all threads, peak and growth in bytes, facts."""
     gc.collect()
     # What the last call freed goes back first, or the allocator's leftovers would count as this call's.
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     facts = work()
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     peak = _status("VmHWM")
     later = {name: fact() if callable(fact) else fact for name, fact in (facts or {}).items()}
-    return seconds, peak, peak - before, later
+    return seconds, cpu_seconds, peak, peak - before, later
 
 
 def _status(name: str) -> int:

@@ -70,6 +70,7 @@ def ours(
             dataloader_num_workers=0,
             check_data=False,
             bf16=bf16,
+            memory_budget=allowed_bytes,
             **arguments,
         ),
     )
@@ -122,6 +123,7 @@ def theirs(
         # torchvision's compiled operators do not fit this torch; the Pillow variant of the processor needs none.
         loaded = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **(processor or {}))
         model[0].processor.image_processor = loaded
+    model.model_card_data.generate_widget_examples = False
     if cached is None:
         inner = losses.MultipleNegativesRankingLoss(model, scale=SCALE)
     else:
