@@ -16,6 +16,7 @@ from sightline.errors import DataError, SightlineError
 from sightline.training.batches import BadRow, BatchBuilder, ItemIdentity, check_target, read_cell
 from sightline.training.feeding import init_worker
 from sightline.training.rows import Rows
+from sightline.training.samples import Sizes, merge_sizes, note_size
 
 LISTED = 20
 ROWS_PER_TASK = 32
@@ -28,10 +29,12 @@ class CheckReport:
     Attributes:
         rows: how many rows there are.
         bad: the unusable ones, in order.
+        sizes: where the largest items of each kind are.
     """
 
     rows: int
     bad: tuple[BadRow, ...]
+    sizes: Sizes = field(default_factory=dict)
 
     @property
     def good(self) -> list[int]:
@@ -47,27 +50,32 @@ class RowChecker:
     builder: BatchBuilder
     seen: set[ItemIdentity] = field(default_factory=set)
 
-    def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[int, list[BadRow]]:
-        """How many rows were looked at, and the bad ones among them."""
+    def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[int, list[BadRow], Sizes]:
+        """How many rows were looked at, the bad ones among them, and where the largest items are."""
         bad: list[BadRow] = []
+        sizes: Sizes = {}
         for number, row in rows:
             try:
-                self._check(number, row)
+                self._check(number, row, sizes)
             except SightlineError as error:
                 bad.append(BadRow(number, str(error)))
-        return len(rows), bad
+        return len(rows), bad, sizes
 
-    def _check(self, number: int, row: Mapping[str, Any]) -> None:
+    def _check(self, number: int, row: Mapping[str, Any], sizes: Sizes) -> None:
         builder = self.builder
         for column in builder.columns.targets:
             check_target(number, row, column)
         for column, role, prompt in builder.columns.cells:
             item = read_cell(number, row, column, builder.modalities)
-            if item is None or item.modalities == {"text"}:
+            if item is None:
+                continue
+            if item.modalities == {"text"}:
+                note_size(sizes, column, item, number)
                 continue
             identity = (item.key, role, prompt)
             if identity not in self.seen:
-                builder.preprocess(item, role=role, prompt=prompt)
+                features = builder.preprocess(item, role=role, prompt=prompt)
+                note_size(sizes, column, item, number, features)
                 self.seen.add(identity)
 
 
@@ -92,11 +100,13 @@ def check_rows(
         worker_init_fn=init_worker,
     )
     bad: list[BadRow] = []
+    sizes: Sizes = {}
     with tqdm(total=len(rows), desc="Checking rows", unit="row", delay=2, disable=not show_progress) as bar:
-        for count, some in loader:
+        for count, some, some_sizes in loader:
             bad.extend(some)
+            merge_sizes(sizes, some_sizes)
             bar.update(count)
-    return CheckReport(len(rows), tuple(sorted(bad, key=lambda row: row.row)))
+    return CheckReport(len(rows), tuple(sorted(bad, key=lambda row: row.row)), sizes)
 
 
 def bad_rows_error(bad: Sequence[BadRow], rows: int, *, name: str = "the training dataset") -> DataError:

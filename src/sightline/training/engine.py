@@ -1,20 +1,32 @@
-"""The engine behind `Trainer.training_step`: chooses how many graphs to keep, runs the step, counts what it did."""
+"""The engine behind `Trainer.training_step`: runs the step under the memory plan, survives a lack of memory, counts.
+
+A step that runs out of memory is undone, and done again in smaller pieces under the same random state.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from sightline.losses.base import Loss
 from sightline.training.arguments import TrainingArguments
-from sightline.training.memory import GraphBudget
-from sightline.training.step import Step
+from sightline.training.distributed import ALONE, Ranks
+from sightline.training.limits import Limits
+from sightline.training.memory import peak_bytes
+from sightline.training.plan import Collate, MemoryPlan
+from sightline.training.recovery import Undo, fits_alone, out_of_memory_in, too_large
+from sightline.training.samples import Sample
+from sightline.training.step import RandomState, Step, device_of
 from sightline.training.window import LogWindow
 from sightline.types import Batch
 
 logger = logging.getLogger(__name__)
+
+Rebuild = Callable[[Batch], Batch]
 
 
 class Engine:
@@ -23,14 +35,46 @@ class Engine:
     Args:
         loss: what is minimised.
         args: the run's.
+        limits: of micro-batches, as the processes that plan batches hold them.
+        rebuild: makes a batch again, of the same rows, under the limits as they are now. Without it a batch
+            that memory does not last for ends the run.
+        tell: where the plan, and what became of it, is told besides the log.
+        ranks: the processes that train together.
     """
 
-    def __init__(self, loss: Loss, args: TrainingArguments) -> None:
+    def __init__(
+        self,
+        loss: Loss,
+        args: TrainingArguments,
+        limits: Limits | None = None,
+        *,
+        rebuild: Rebuild | None = None,
+        tell: Callable[[str], None] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.loss = loss
         self.args = args
+        self.limits = args.limits if limits is None else limits
+        self.ranks = ranks
+        self._rebuild = rebuild
+        self._tell = tell
+        self._plan = MemoryPlan(args, self.limits)
         self._window = LogWindow()
-        self._graphs = GraphBudget(autocast=args.autocast)
-        self._planned = False
+        self._steps = 0
+        self._restored = False
+
+    def prepare(
+        self, model: nn.Module, collate: Collate, samples: Sequence[Sample], items_per_batch: int
+    ) -> None:
+        """Measures and plans, before any batch is made; see `MemoryPlan.prepare`."""
+        training = model.training
+        model.train()
+        self._plan.prepare(model, collate, samples, items_per_batch)
+        model.train(training)
+
+    def assume(self) -> None:
+        """Plans without measuring, for a model that is not on its device yet; the first batch is measured."""
+        self._plan.assume()
 
     def step(
         self, model: nn.Module, batch: Batch, *, share: float, scale: float | Tensor, sync: bool
@@ -46,38 +90,80 @@ class Engine:
 
         Returns:
             The loss's parts, detached and without ``scale``.
+
+        Raises:
+            TrainingError: memory does not last for the batch in the smallest pieces; names the item.
         """
-        kept = self._kept(model, batch)
-        parts = Step(kept, self.args.autocast).run(model, batch, self.loss, scale=scale, sync=sync)
-        self._window.add(parts, batch, kept=kept, share=share)
-        return parts
+        undo = Undo.before(model)
+        state = RandomState.of(device_of(model))
+        while True:
+            batch = self._within_limits(batch)
+            kept = self._plan.kept(model, batch)
+            if not self._steps:
+                self._say(self._plan.line(batch, kept))
+            step = Step(kept, self.args.autocast, self.ranks)
+            attempt = out_of_memory_in(partial(step.run, model, batch, self.loss, scale=scale, sync=sync))
+            if attempt.reason is None:
+                break
+            undo.restore(model)
+            state.restore()
+            self._make_smaller(model, batch, kept, attempt.reason, elsewhere=attempt.elsewhere)
+        self._steps += 1
+        self._window.add(attempt.result, batch, kept=kept, share=share)
+        if self._steps == 1:
+            device = device_of(model)
+            self._say(
+                f"Memory after the first step: peak {peak_bytes(device) / 1e9:.2f} GB "
+                f"(expected {self._plan.peak(batch, kept) / 1e9:.2f} GB with the optimizer)"
+            )
+            self._device = device
+        return attempt.result
 
     def logs(self) -> dict[str, float]:
-        """Means per optimizer step since the last call."""
+        """Means per optimizer step since the last call, and the highest memory so far."""
         means = self._window.means()
         self._window = LogWindow()
+        if self._steps:
+            means["peak_gb"] = round(peak_bytes(self._device) / 1e9, 3)
         return means
 
     def state(self) -> dict[str, Any]:
         """What decides the micro-batches, and so the order in which numbers are added; for a checkpoint."""
-        limits = self.args.limits
-        return {"token_budget": limits.token_budget, "max_items": limits.max_items}
+        return self._plan.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes up the plan that `state` told of, whatever memory is free now."""
         if state:
-            self.args.limits.set(state["token_budget"], state["max_items"])
+            self.limits.set(state["token_budget"], state["max_items"])
 
-    def _kept(self, model: nn.Module, batch: Batch) -> int:
-        if self.args.step_mode != "auto":
-            return len(batch.micro_batches) if self.args.step_mode == "direct" else 0
-        kept = self._graphs.kept(model, batch)
-        if not self._planned:
-            self._planned = True
-            logger.info(
-                "Step plan: %d items in %d forward passes, %d graphs kept, %d passes run twice; "
-                "%.1f GB for graphs, up to %.0f kB per token",
-                batch.num_items, len(batch.micro_batches), kept, len(batch.micro_batches) - kept,
-                (self._graphs.bytes_free or 0) / 1e9, max(self._graphs.bytes_per_position.values()) / 1e3,
-            )  # fmt: skip
-        return kept
+    def _within_limits(self, batch: Batch) -> Batch:
+        """The batch, made again if it was planned under wider limits than there are now."""
+        if self._rebuild is None or self._plan.is_within(batch):
+            return batch
+        return self._rebuild(batch)
+
+    def _make_smaller(
+        self, model: nn.Module, batch: Batch, kept: int, reason: str, *, elsewhere: bool
+    ) -> None:
+        """Halves the budgets.
+
+        Raises:
+            TrainingError: there is nothing left to halve.
+        """
+        single = all(len(one) == 1 for one in batch.micro_batches) or self._rebuild is None
+        if single and not kept and not elsewhere:
+            alone = fits_alone(model, batch, self.args.autocast)
+            raise too_large(batch, reason, item_fits=alone)
+        self._plan.shrink(batch, kept)
+        budget = self.limits.token_budget
+        self._say(
+            f"Out of memory with {len(batch.micro_batches):,} micro-batches, {kept:,} of them kept ({reason}). "
+            f"The step is done again with at most {budget:,} tokens per micro-batch and "
+            f"{(self._plan.room or 0) / 1e9:.2f} GB for graphs; so are all that follow.",
+            logging.WARNING,
+        )
+
+    def _say(self, line: str, level: int = logging.INFO) -> None:
+        logger.log(level, line)
+        if self._tell is not None:
+            self._tell(line)

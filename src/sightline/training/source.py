@@ -13,7 +13,9 @@ from sightline.training.batches import BadRow, BatchBuilder, Delivery
 from sightline.training.check import bad_rows_error, check_rows
 from sightline.training.feeding import make_loader
 from sightline.training.rows import Rows, choose_columns
+from sightline.training.samples import Sample, Sizes, take_samples
 from sightline.training.sampling import BatchOrder
+from sightline.types import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class RowSource:
         self.limits = args.limits
         self.skipped: tuple[BadRow, ...] = ()
         self._usable: list[tuple[Rows, list[int]]] = []
+        self._sizes: Sizes | None = None
 
     def builder(self, rows: Rows, name: str) -> BatchBuilder:
         """How rows become batches."""
@@ -92,10 +95,42 @@ class RowSource:
             )
             self.meet(report.bad, rows, name)
             numbers = report.good
+            if rows is self.training:
+                self._sizes = report.sizes
             if not numbers:
                 raise bad_rows_error(report.bad, len(rows), name=name)
         self._usable.append((rows, numbers))
         return numbers
+
+    def samples(self, rows: Rows, usable: Sequence[int], name: str) -> list[Sample]:
+        """Items to measure the memory plan on: the costliest, as far as they are known, and typical ones."""
+        return take_samples(rows, self.builder(rows, name), usable, self._sizes)
+
+    def rebuilt(self, batch: Batch) -> Batch:
+        """A training batch made again, in this process, under the limits of micro-batches as they are now.
+
+        Raises:
+            DataError: its rows, which were read before, cannot be read any more.
+        """
+        assert self.training is not None
+        builder = self.builder(self.training, TRAINING)
+        again = builder([self.training[number] for number in batch.rows])
+        if again["batch"] is None:
+            raise bad_rows_error(again["bad"], len(self.training))
+        return again["batch"]
+
+    def left_out(self) -> list[BadRow]:
+        """The training rows that `usable` left out."""
+        usable = next((set(numbers) for known, numbers in self._usable if known is self.training), set())
+        return [bad for bad in self.skipped if bad.row not in usable]
+
+    def recall(self, left_out: Sequence[BadRow]) -> None:
+        """Leaves out the training rows that an earlier process of the run left out, without reading all again."""
+        assert self.training is not None
+        without = {bad.row for bad in left_out}
+        self._usable = [known for known in self._usable if known[0] is not self.training]
+        self._usable.append((self.training, [n for n in range(len(self.training)) if n not in without]))
+        self.skipped = tuple(left_out)
 
     def meet(self, bad: Sequence[BadRow], rows: Rows, name: str) -> None:
         """Stops the run for bad rows, or leaves them out and says so.

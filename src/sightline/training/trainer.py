@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,14 +17,18 @@ from torch.utils.data import DataLoader
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import IntervalStrategy
 
-from sightline.errors import ConfigError, DataError, TrainingError
+from sightline.errors import ConfigError, DataError
 from sightline.losses.base import Loss
 from sightline.training.arguments import TrainingArguments
+from sightline.training.bad_batches import NotFiniteError
 from sightline.training.batches import BadRow, Delivery
 from sightline.training.card import CardFacts, model_card
 from sightline.training.engine import Engine
+from sightline.training.lasting import LastingTrainer
+from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows, as_rows, evaluation_set, named_rows
 from sightline.training.sampling import BatchOrder
+from sightline.training.saving import problem
 from sightline.training.source import TRAINING, RowSource
 from sightline.training.step import held_out
 
@@ -48,11 +52,11 @@ class Evaluator(Protocol):
     ) -> dict[str, float]: ...
 
 
-class Trainer(transformers.Trainer):
+class Trainer(LastingTrainer):
     """Trains an encoder.
 
-    Schedules, callbacks, trackers, accumulation, clipping and resuming are `transformers.Trainer`'s; how a
-    batch is made and how it becomes gradients is ours.
+    Schedules, callbacks, trackers, accumulation and clipping are `transformers.Trainer`'s; how a batch is made
+    and how it becomes gradients is ours, and so are checkpoints.
 
     Args:
         encoder: the model; it is trained in place.
@@ -64,6 +68,7 @@ class Trainer(transformers.Trainer):
         evaluator: called on every evaluation; its primary metric chooses the best model.
         callbacks: `transformers.TrainerCallback` objects.
         optimizers: optimizer and scheduler, where the arguments cannot express them.
+        tell: given the memory plan in one line, and what became of it; they stand in the log at any rate.
 
     Raises:
         ConfigError: arguments that contradict each other.
@@ -84,6 +89,7 @@ class Trainer(transformers.Trainer):
         evaluator: Evaluator | None = None,
         callbacks: Sequence[transformers.TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         if not isinstance(args, TrainingArguments):
             raise ConfigError(
@@ -91,7 +97,6 @@ class Trainer(transformers.Trainer):
             )
         self.loss = loss
         self.evaluator = evaluator
-        self._engine = Engine(loss, args)
         self._rows = None if train_dataset is None else as_rows(train_dataset)
         self._eval_rows = named_rows(eval_dataset)
         if args.eval_strategy != "no" and not self._eval_rows and evaluator is None:
@@ -113,6 +118,14 @@ class Trainer(transformers.Trainer):
             optimizers=optimizers,
         )
         self._source = RowSource(self.model, args, self._rows, shows_progress=self.is_local_process_zero())
+        self._engine = Engine(
+            loss,
+            args,
+            self._source.limits,
+            rebuild=self._source.rebuilt,
+            tell=tell if self.is_world_process_zero() else None,
+            ranks=self._ranks,
+        )
         if self.is_deepspeed_enabled:
             raise ConfigError("DeepSpeed is not supported; use DDP or FSDP through torchrun or accelerate")
 
@@ -145,6 +158,13 @@ class Trainer(transformers.Trainer):
             seed=args.seed if args.data_seed is None else args.data_seed,
             drop_last=args.dataloader_drop_last,
         )
+        if self.is_fsdp_enabled:
+            self._engine.assume()  # the weights come to the device when they are sharded, after this
+        else:
+            builder = self._source.builder(self._rows, TRAINING)
+            samples = self._source.samples(self._rows, usable, TRAINING)
+            items = min(self._train_batch_size, len(usable)) * len(builder.columns.names)
+            self._engine.prepare(self.model, builder.collate, samples, items)
         loader = self._source.loader(self._rows, order, TRAINING)
         return self.accelerator.prepare_data_loader(loader, device_placement=False)
 
@@ -174,9 +194,13 @@ class Trainer(transformers.Trainer):
         scale: float | Tensor = share
         if self.accelerator.scaler is not None:
             scale = self.accelerator.scaler.scale(torch.tensor(share, device=self.args.device))
-        parts = self._engine.step(
-            model, batch, share=share, scale=scale, sync=self.accelerator.sync_gradients
-        )
+        try:
+            parts = self._engine.step(
+                model, batch, share=share, scale=scale, sync=self.accelerator.sync_gradients
+            )
+        except NotFiniteError as error:
+            self._meet_bad_batch(error.parts, list(batch.rows))
+            return torch.full((), torch.nan, device=self.args.device)  # transformers logs the mean instead
         return torch.stack(list(parts.values())).sum() * share
 
     def floating_point_ops(self, inputs: Delivery) -> int:  # type: ignore[override]
@@ -189,6 +213,8 @@ class Trainer(transformers.Trainer):
         """Training log lines also get each loss part, items, tokens and padding per step."""
         if "loss" in logs and "learning_rate" in logs:
             logs |= self._engine.logs()
+            if self._bad.count:
+                logs["bad_batches"] = self._bad.count
         super().log(logs, start_time)
 
     # Evaluation
@@ -196,11 +222,21 @@ class Trainer(transformers.Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """The loss on the held-out rows and the evaluator's metrics, every name with the prefix in front."""
+        """The loss on the held-out rows and the evaluator's metrics, every name with the prefix in front.
+
+        Training goes on as if there had been no evaluation: random states and the model's mode are put back.
+        """
+        training = self.model.training
+        try:
+            with undisturbed(self.args.device):
+                return self._evaluate_all(eval_dataset, metric_key_prefix)
+        finally:
+            self.model.train(training)
+
+    def _evaluate_all(self, eval_dataset: Any, metric_key_prefix: str) -> dict[str, float]:
         started = time.time()
         sets = self._eval_rows if eval_dataset is None else named_rows(eval_dataset)
         metrics: dict[str, float] = {}
-        training = self.model.training
         self.model.eval()
         for name, rows in sets.items():
             prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
@@ -217,7 +253,6 @@ class Trainer(transformers.Trainer):
                     steps=self.state.global_step,
                 )
             metrics |= {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
-        self.model.train(training)
         metrics[f"{metric_key_prefix}_runtime"] = round(time.time() - started, 4)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -264,14 +299,19 @@ class Trainer(transformers.Trainer):
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint
         assert best is not None
+        if (wrong := problem(Path(best))) is not None:
+            logger.error(
+                "The best model, %s, is damaged (%s); the weights of the last step stay", best, wrong
+            )
+            return
         logger.info("Loading the best model, %s (score %s)", best, self.state.best_metric)
         self._load_weights(best)
 
     def _load_weights(self, folder: str) -> None:
         """Puts a checkpoint's weights into the encoder in place, so that whoever holds it sees them."""
-        if not os.path.isdir(folder):
-            raise TrainingError(f"there is no checkpoint at {folder}")
-        saved = type(self.model).from_pretrained(folder, device="cpu", dtype=self.model.dtype)
+        # The widest type of all weights: what is read in it and copied into a narrower one loses no bit.
+        widest = functools.reduce(torch.promote_types, {weight.dtype for weight in self.model.parameters()})
+        saved = type(self.model).from_pretrained(folder, device="cpu", dtype=widest)
         self.model.load_state_dict(saved.state_dict())
 
     def card(self) -> str:
