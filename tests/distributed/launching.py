@@ -22,7 +22,11 @@ class Ended:
 
 
 def launch(
-    script: str, ranks: int, *arguments: str, timeout: float = 120, environment: Mapping[str, str] | None = None
+    script: str,
+    ranks: int,
+    *arguments: str,
+    timeout: float = 120,
+    environment: Mapping[str, str] | None = None,
 ) -> list[Ended]:
     """Runs ``tests/distributed/<script>`` as ``ranks`` processes; those still running after ``timeout`` fail."""
     with socket.socket() as probe:

@@ -15,21 +15,18 @@ the optimizer's values stay sharded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    set_model_state_dict,
-)
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor, Partial
 
 from sightline.training.distributed import Ranks
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
 
 
 class Replicated(nn.Module):
@@ -58,7 +55,7 @@ def equal_weights(model: nn.Module, ranks: Ranks) -> None:
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether FSDP2 holds the weights in parts."""
-    return isinstance(model, FSDPModule)
+    return bool(_shards(model))
 
 
 def whole_weights(model: nn.Module) -> None:
@@ -66,13 +63,11 @@ def whole_weights(model: nn.Module) -> None:
 
     A collective for a sharded model: all ranks call it.
     """
-    if not isinstance(model, FSDPModule):
-        return
-    model.set_requires_gradient_sync(False)
-    model.set_reshard_after_forward(False)
-    model.set_reshard_after_backward(False)
-    model.set_is_last_backward(False)
     for module in _shards(model):
+        module.set_requires_gradient_sync(False, recurse=False)
+        module.set_reshard_after_forward(False, recurse=False)
+        module.set_reshard_after_backward(False, recurse=False)
+        module.set_is_last_backward(False)
         module.unshard()
 
 
@@ -102,7 +97,7 @@ def add_gradients(model: nn.Module, ranks: Ranks) -> None:
         PeerError: another rank failed before.
         LostRankError: a rank does not answer.
     """
-    if ranks.size == 1 and not isinstance(model, FSDPModule):
+    if ranks.size == 1 and not is_sharded(model):
         return
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     used = [weight.grad is not None for weight in weights.values()]
@@ -113,7 +108,7 @@ def add_gradients(model: nn.Module, ranks: Ranks) -> None:
             for (name, weight), is_used in zip(weights.items(), somewhere, strict=True)
             if is_used
         }
-    if not isinstance(model, FSDPModule):
+    if not is_sharded(model):
         ranks.add(list(gradients.values()))
         for name, gradient in gradients.items():
             weights[name].grad = gradient
@@ -132,31 +127,43 @@ def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
     A collective for a sharded model: all ranks call it.
     """
-    if not isinstance(model, FSDPModule):
+    if not is_sharded(model):
         return model.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
     part_weights(model)
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return dict(get_model_state_dict(model, options=options))  # type: ignore[arg-type]
 
 
-def load_whole_state_dict(model: nn.Module, state: dict[str, Tensor]) -> None:
+def load_whole_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Puts weights by name into the model in place, into each rank's part where it is sharded.
 
     Args:
         state: all weights, on every rank.
     """
-    if not isinstance(model, FSDPModule):
+    if not is_sharded(model):
         model.load_state_dict(state)
         return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
     part_weights(model)
-    set_model_state_dict(model, state, options=StateDictOptions(full_state_dict=True))
+    set_model_state_dict(model, dict(state), options=StateDictOptions(full_state_dict=True))
 
 
-def _shards(model: nn.Module) -> Iterator[FSDPModule]:
-    return (module for module in model.modules() if isinstance(module, FSDPModule))
+def _shards(model: nn.Module) -> list[FSDPModule]:
+    """The modules that FSDP2 holds in parts; none where there is but one process."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return []
+    from torch.distributed.fsdp import FSDPModule  # takes a second to import
+
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
 def _reduced(gradient: Tensor, part: Tensor, ranks: Ranks) -> Tensor:
     """The sum of all ranks' gradients, as the part lies."""
+    from torch.distributed.tensor import DTensor, Partial
+
     if not isinstance(part, DTensor):
         ranks.add([gradient])
         return gradient
