@@ -108,6 +108,24 @@ class TrainingArguments(transformers.TrainingArguments):
         default=None,
         metadata={"help": "Processes that read and preprocess rows. None takes the spare cores, at most 8."},
     )
+    feed_bytes: float | str = field(
+        default="1GiB",
+        metadata={
+            "help": "Prepared batches that may wait for the model, in bytes or as in '1GiB', on each rank. A single "
+            "batch may be larger."
+        },
+    )
+    preprocess_cache: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder that keeps prepared images, recordings and videos, so that later epochs and runs with "
+            "the same processor need not open them again."
+        },
+    )
+    preprocess_cache_bytes: float | str = field(
+        default="50GB",
+        metadata={"help": "How large that folder may grow; the items used longest ago go first."},
+    )
 
     def __post_init__(self) -> None:
         for name, kind in (("step_mode", StepMode), ("on_bad_row", OnBadRow), ("on_bad_loss", OnBadLoss)):
@@ -120,6 +138,8 @@ class TrainingArguments(transformers.TrainingArguments):
             raise ConfigError(f"micro_batch must be 'auto' or at least 1, not {self.micro_batch!r}")
         if self.memory_budget is not None:
             parse_bytes(self.memory_budget, "memory_budget")
+        for name in ("feed_bytes", "preprocess_cache_bytes"):
+            parse_bytes(vars(self)[name], name)
         if self.per_device_train_batch_size < 1:
             raise ConfigError(
                 f"per_device_train_batch_size must be at least 1, not {self.per_device_train_batch_size}"

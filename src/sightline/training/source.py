@@ -12,6 +12,7 @@ from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, BatchBuilder, Delivery
 from sightline.training.check import bad_rows_error, check_rows
 from sightline.training.feeding import make_loader
+from sightline.training.limits import parse_bytes
 from sightline.training.rows import Rows, choose_columns
 from sightline.training.samples import Sample, Sizes, take_samples
 from sightline.training.sampling import BatchOrder
@@ -72,8 +73,9 @@ class RowSource:
             order,
             num_workers=args.dataloader_num_workers or 0,
             prefetch_factor=args.dataloader_prefetch_factor,
-            persistent_workers=args.dataloader_persistent_workers,
+            feed_bytes=parse_bytes(args.feed_bytes, "feed_bytes"),
             multiprocessing_context=args.dataloader_multiprocessing_context,
+            pinned=args.dataloader_pin_memory and args.device.type == "cuda",
         )
 
     def usable(self, rows: Rows, name: str) -> list[int]:
