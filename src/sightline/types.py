@@ -164,6 +164,14 @@ class Batch:
     identities_N: Tensor | None = None
     scored: slice | None = None
 
+    @staticmethod
+    def empty() -> Batch:
+        """A batch without rows or items."""
+        import torch
+
+        none = torch.zeros(0, dtype=torch.long)
+        return Batch((), none, none.reshape(0, 1), roles=("query",), identities_N=none)
+
     @property
     def num_items(self) -> int:
         return int(self.keys_N.numel())

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from sightline.errors import DataError, SightlineError
 from sightline.training.batches import BadRow, BatchBuilder, ItemIdentity, check_target, read_cell
+from sightline.training.distributed import ALONE, Ranks
 from sightline.training.feeding import init_worker
 from sightline.training.rows import Rows
 from sightline.training.samples import Sizes, merge_sizes, note_size
@@ -80,7 +81,12 @@ class RowChecker:
 
 
 def check_rows(
-    rows: Rows, builder: BatchBuilder, *, num_workers: int = 0, show_progress: bool = True
+    rows: Rows,
+    builder: BatchBuilder,
+    *,
+    num_workers: int = 0,
+    show_progress: bool = True,
+    ranks: Ranks = ALONE,
 ) -> CheckReport:
     """Reads every row, and opens every medium, once.
 
@@ -89,23 +95,33 @@ def check_rows(
         builder: how training will read it.
         num_workers: processes to spread it over; 0 stays in this one.
         show_progress: a bar, once the check has taken two seconds.
+        ranks: who shares the rows; the report is of all of them.
     """
     from tqdm.auto import tqdm
 
+    mine = ranks.share(len(rows))
+    count_of_mine = mine.stop - mine.start
+
     loader = DataLoader(
-        rows,
+        Subset(rows, range(mine.start, mine.stop)),
         batch_size=ROWS_PER_TASK,
         collate_fn=RowChecker(builder),
-        num_workers=min(num_workers, -(-len(rows) // ROWS_PER_TASK)),
+        num_workers=min(num_workers, -(-count_of_mine // ROWS_PER_TASK)),
         worker_init_fn=init_worker,
     )
     bad: list[BadRow] = []
     sizes: Sizes = {}
-    with tqdm(total=len(rows), desc="Checking rows", unit="row", delay=2, disable=not show_progress) as bar:
+    bar = tqdm(total=count_of_mine, desc="Checking rows", unit="row", delay=2, disable=not show_progress)
+    with ranks.together("checking rows"), bar:
         for count, some, some_sizes in loader:
             bad.extend(some)
             merge_sizes(sizes, some_sizes)
             bar.update(count)
+    if ranks.size > 1:
+        found = ranks.exchange((bad, sizes))
+        bad, sizes = [row for theirs, _ in found for row in theirs], {}
+        for _, theirs in found:
+            merge_sizes(sizes, theirs)
     return CheckReport(len(rows), tuple(sorted(bad, key=lambda row: row.row)), sizes)
 
 

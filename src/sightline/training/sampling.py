@@ -7,17 +7,23 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from sightline.errors import ConfigError
+from sightline.training.distributed import ALONE, Ranks
 
 
 class BatchOrder:
     """Row numbers batch by batch: a fresh seeded permutation each epoch, the same on every machine.
 
+    Several ranks share each batch in order, as evenly as can be: together they train on the batches that one
+    process with the same ``batch_size`` trains on, each row once. The last batch of an epoch may leave some of
+    them without rows; they still give (empty) batches as often as the others.
+
     Args:
         rows: row numbers to draw from.
-        batch_size: rows per batch.
+        batch_size: rows per batch, of all ranks together.
         seed: of the permutations; epoch e uses the pair (seed, e).
         drop_last: leave out the rows that do not fill a batch (others each epoch).
         shuffle: False keeps the order of ``rows``.
+        ranks: who shares the batches.
     """
 
     def __init__(
@@ -28,6 +34,7 @@ class BatchOrder:
         seed: int = 0,
         drop_last: bool = False,
         shuffle: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"the batch size must be at least 1, not {batch_size}")
@@ -41,6 +48,7 @@ class BatchOrder:
         self.seed = seed
         self.drop_last = drop_last
         self.shuffle = shuffle
+        self.ranks = ranks
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -58,7 +66,14 @@ class BatchOrder:
             order = torch.randperm(len(self.rows), generator=generator).tolist()
         for number in range(len(self)):
             begin = number * self.batch_size
-            yield [self.rows[position] for position in order[begin : begin + self.batch_size]]
+            batch = order[begin : begin + self.batch_size]
+            yield [self.rows[position] for position in batch[self.ranks.share(len(batch))]]
+
+
+def share_of_batches(rows: Sequence[int], batch_size: int, ranks: Ranks) -> Sequence[int]:
+    """The rows of this rank's share of the batches that ``rows`` form in order; batches stay whole."""
+    mine = ranks.share(-(-len(rows) // batch_size))
+    return rows[mine.start * batch_size : mine.stop * batch_size]
 
 
 def _mix(seed: int, epoch: int) -> int:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, BatchBuilder, Delivery
 from sightline.training.check import bad_rows_error, check_rows
+from sightline.training.distributed import ALONE, Ranks
 from sightline.training.feeding import make_loader
 from sightline.training.limits import parse_bytes
 from sightline.training.rows import Rows, choose_columns
@@ -31,15 +32,23 @@ class RowSource:
         args: the run's.
         training: the rows trained on; those of them that are left out are listed in ``skipped``.
         shows_progress: this process may draw a progress bar.
+        ranks: the processes that train together; they share the check of the rows.
     """
 
     def __init__(
-        self, encoder: Any, args: TrainingArguments, training: Rows | None, *, shows_progress: bool
+        self,
+        encoder: Any,
+        args: TrainingArguments,
+        training: Rows | None,
+        *,
+        shows_progress: bool,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.encoder = encoder
         self.args = args
         self.training = training
         self.shows_progress = shows_progress
+        self.ranks = ranks
         self.limits = args.limits
         self.skipped: tuple[BadRow, ...] = ()
         self._usable: list[tuple[Rows, list[int]]] = []
@@ -94,6 +103,7 @@ class RowSource:
                 self.builder(rows, name),
                 num_workers=self.args.dataloader_num_workers or 0,
                 show_progress=not self.args.disable_tqdm and self.shows_progress,
+                ranks=self.ranks,
             )
             self.meet(report.bad, rows, name)
             numbers = report.good

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from sightline.errors import ConfigError
 from sightline.losses.base import Loss
-from sightline.training.bad_batches import check_finite
+from sightline.training.bad_batches import NotFiniteError, check_finite
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.gathering import WholeBatch, gather_batch, loss_and_gradient, on_device
 from sightline.training.weights import add_gradients, whole_weights
@@ -82,8 +82,13 @@ class Step:
         whole_weights(model)
         whole = gather_batch(batch, ranks)
         parts: dict[str, Tensor] = {}
-        if whole.batch.num_rows:
-            parts = self._accumulate(model, batch, whole, loss, scale, device)
+        try:
+            if whole.batch.num_rows:
+                parts = self._accumulate(model, batch, whole, loss, scale, device)
+        except NotFiniteError:
+            if sync:
+                add_gradients(model, ranks)  # those of the batches before it
+            raise
         if sync:
             add_gradients(model, ranks)
         return parts

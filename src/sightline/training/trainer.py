@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 import transformers
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -27,16 +28,30 @@ from sightline.training.engine import Engine
 from sightline.training.lasting import LastingTrainer
 from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows, as_rows, evaluation_set, named_rows
-from sightline.training.sampling import BatchOrder
+from sightline.training.sampling import BatchOrder, share_of_batches
 from sightline.training.saving import problem
 from sightline.training.source import TRAINING, RowSource
 from sightline.training.step import held_out
+from sightline.training.weights import (
+    Replicated,
+    equal_weights,
+    is_sharded,
+    load_whole_state_dict,
+    plain_weights,
+    whole_weights,
+    with_whole_weights,
+)
+from sightline.types import Batch
 
 logger = logging.getLogger(__name__)
 
 
 class Evaluator(Protocol):
-    """Measures an encoder during training."""
+    """Measures an encoder during training.
+
+    With several processes each of them calls it, with ``ranks=`` (`sightline.training.distributed.Ranks`) besides,
+    so that they can share the work; every one has to return the same numbers.
+    """
 
     @property
     def primary_metric(self) -> str: ...
@@ -117,7 +132,9 @@ class Trainer(LastingTrainer):
             callbacks=list(callbacks or []),
             optimizers=optimizers,
         )
-        self._source = RowSource(self.model, args, self._rows, shows_progress=self.is_local_process_zero())
+        self._source = RowSource(
+            self.model, args, self._rows, shows_progress=self.is_local_process_zero(), ranks=self._ranks
+        )
         self._engine = Engine(
             loss,
             args,
@@ -128,6 +145,11 @@ class Trainer(LastingTrainer):
         )
         if self.is_deepspeed_enabled:
             raise ConfigError("DeepSpeed is not supported; use DDP or FSDP through torchrun or accelerate")
+        if args.fsdp and not self.accelerator.is_fsdp2:
+            raise ConfigError(
+                "fsdp shards the model over the accelerators of several processes, with FSDP version 2; start them "
+                "with torchrun on a machine that has some, or leave fsdp out"
+            )
 
     @property
     def output_dir(self) -> Path:
@@ -154,9 +176,10 @@ class Trainer(LastingTrainer):
                 self._source.usable(rows, evaluation_set(name))
         order = BatchOrder(
             usable,
-            self._train_batch_size,
+            self._train_batch_size * self._ranks.size,
             seed=args.seed if args.data_seed is None else args.data_seed,
             drop_last=args.dataloader_drop_last,
+            ranks=self._ranks,
         )
         if self.is_fsdp_enabled:
             self._engine.assume()  # the weights come to the device when they are sharded, after this
@@ -165,16 +188,18 @@ class Trainer(LastingTrainer):
             samples = self._source.samples(self._rows, usable, TRAINING)
             items = min(self._train_batch_size, len(usable)) * len(builder.columns.names)
             self._engine.prepare(self.model, builder.collate, samples, items)
-        loader = self._source.loader(self._rows, order, TRAINING)
-        return self.accelerator.prepare_data_loader(loader, device_placement=False)
+        # accelerate would shard the batches once more, and repeat rows to make the last one even.
+        return prepare_data_loader(
+            self._source.loader(self._rows, order, TRAINING), num_processes=1, process_index=0
+        )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """Batches of the usable held-out rows in their order."""
+        """Batches of the usable held-out rows in their order; several ranks share the batches."""
         rows = next(iter(self._eval_rows.values())) if eval_dataset is None else as_rows(eval_dataset)
         name = evaluation_set("")
-        order = BatchOrder(self._source.usable(rows, name), self.args.eval_batch_size, shuffle=False)
-        loader = self._source.loader(rows, order, name)
-        return self.accelerator.prepare_data_loader(loader, device_placement=False)
+        size = self.args.eval_batch_size
+        mine = share_of_batches(self._source.usable(rows, name), size, self._ranks)
+        return self._source.loader(rows, BatchOrder(mine, size, shuffle=False), name)
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Rows trained on; those left out don't count."""
@@ -190,18 +215,31 @@ class Trainer(LastingTrainer):
         self._source.meet(inputs["bad"], self._rows, TRAINING)
         batch = inputs["batch"]
         if batch is None:
-            return torch.zeros((), device=self.args.device)
+            batch = Batch.empty()  # the other ranks may have rows, and wait for this one
+        whole_weights(self.model)
         scale: float | Tensor = share
         if self.accelerator.scaler is not None:
             scale = self.accelerator.scaler.scale(torch.tensor(share, device=self.args.device))
         try:
             parts = self._engine.step(
-                model, batch, share=share, scale=scale, sync=self.accelerator.sync_gradients
+                self.model, batch, share=share, scale=scale, sync=self.accelerator.sync_gradients
             )
         except NotFiniteError as error:
             self._meet_bad_batch(error.parts, list(batch.rows))
             return torch.full((), torch.nan, device=self.args.device)  # transformers logs the mean instead
+        if not parts:  # no rank has rows
+            return torch.zeros((), device=self.args.device)
         return torch.stack(list(parts.values())).sum() * share
+
+    def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
+        """Gives every rank the same weights; the step itself adds up their gradients, without DDP."""
+        if not training or self._ranks.size == 1 or isinstance(model, Replicated):
+            return super()._wrap_model(model, training, dataloader)
+        if self.is_fsdp_enabled:
+            if not is_sharded(model):
+                equal_weights(model, self._ranks)
+            return super()._wrap_model(model, training, dataloader)
+        return Replicated(self.accelerator.prepare_model(model, evaluation_mode=True), self._ranks)
 
     def floating_point_ops(self, inputs: Delivery) -> int:  # type: ignore[override]
         """Six per token and weight, forward and backward (Kaplan et al. 2020, arXiv:2001.08361)."""
@@ -228,7 +266,7 @@ class Trainer(LastingTrainer):
         """
         training = self.model.training
         try:
-            with undisturbed(self.args.device):
+            with undisturbed(self.args.device), with_whole_weights(self.model):
                 return self._evaluate_all(eval_dataset, metric_key_prefix)
         finally:
             self.model.train(training)
@@ -245,12 +283,14 @@ class Trainer(LastingTrainer):
             folder = self.output_dir / "eval"
             if self.args.should_save:
                 folder.mkdir(parents=True, exist_ok=True)
+            several: dict[str, Any] = {"ranks": self._ranks} if self._ranks.size > 1 else {}
             with self.autocast_smart_context_manager():
                 found = self.evaluator(
                     self.model,
                     output_dir=str(folder) if self.args.should_save else None,
                     epoch=self.state.epoch,
                     steps=self.state.global_step,
+                    **several,
                 )
             metrics |= {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
         metrics[f"{metric_key_prefix}_runtime"] = round(time.time() - started, 4)
@@ -271,6 +311,11 @@ class Trainer(LastingTrainer):
             for name, part in parts.items():
                 sums[name] = sums.get(name, 0.0) + float(part) * batch.num_rows
             count += batch.num_rows
+        if self._ranks.size > 1:
+            told = self._ranks.exchange((sums, count), "adding losses")
+            names = dict.fromkeys(name for theirs, _ in told for name in theirs)
+            sums = {name: sum(theirs.get(name, 0.0) for theirs, _ in told) for name in names}
+            count = sum(rows for _, rows in told)
         if not count:
             raise DataError("no row of the evaluation dataset can be used")
         parts_means = {name: total / count for name, total in sums.items()}
@@ -290,7 +335,8 @@ class Trainer(LastingTrainer):
         if not self.args.should_save:
             return
         folder = Path(output_dir) if output_dir else self.output_dir
-        self.model.save_pretrained(folder, card=self.card())
+        with plain_weights(self.model, state_dict or {}):
+            self.model.save_pretrained(folder, card=self.card())
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -312,7 +358,7 @@ class Trainer(LastingTrainer):
         # The widest type of all weights: what is read in it and copied into a narrower one loses no bit.
         widest = functools.reduce(torch.promote_types, {weight.dtype for weight in self.model.parameters()})
         saved = type(self.model).from_pretrained(folder, device="cpu", dtype=widest)
-        self.model.load_state_dict(saved.state_dict())
+        load_whole_state_dict(self.model, saved.state_dict())
 
     def card(self) -> str:
         """The model card as it stands now."""

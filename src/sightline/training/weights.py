@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -170,3 +171,43 @@ def _reduced(gradient: Tensor, part: Tensor, ranks: Ranks) -> Tensor:
     mesh = part.device_mesh
     whole = DTensor.from_local(gradient, mesh, [Partial("sum")] * mesh.ndim, run_check=False)
     return whole.redistribute(placements=part.placements)
+
+
+def save_from_main(model: Any, folder: str | Path, ranks: Ranks, **options: Any) -> None:
+    """``model.save_pretrained(folder, **options)`` on rank 0, of whole weights; the others wait for it.
+
+    Raises:
+        PeerError: rank 0 could not write (there: its own error).
+        LostRankError: a rank does not answer.
+    """
+    state = whole_state_dict(model)
+
+    def save() -> None:
+        with plain_weights(model, state):
+            model.save_pretrained(folder, **options)
+
+    ranks.from_main(save, "saving the model")
+
+
+@contextmanager
+def plain_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[None]:
+    """A sharded model's modules hold ``state`` as plain weights, so that code that writes them can; no forward.
+
+    Does nothing to a model that is not sharded. Not a collective.
+    """
+    if not is_sharded(model):
+        yield
+        return
+    parts = list(model.named_parameters(remove_duplicate=False))
+    try:
+        for name, part in parts:
+            _put(model, name, nn.Parameter(state[name], requires_grad=part.requires_grad))
+        yield
+    finally:
+        for name, part in parts:
+            _put(model, name, part)
+
+
+def _put(model: nn.Module, name: str, weight: nn.Parameter) -> None:
+    module, _, leaf = name.rpartition(".")
+    model.get_submodule(module).register_parameter(leaf, weight)
