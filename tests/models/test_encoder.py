@@ -301,10 +301,10 @@ def test_vectors_do_not_depend_on_the_budget(
 def test_more_inputs_than_are_prepared_together(
     tiny_encoder: TinyEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sightline.models import encode
+    from sightline.models import encoding_windows
 
-    monkeypatch.setattr(encode, "TEXT_WINDOW", 7)
-    monkeypatch.setattr(encode, "MEDIA_WINDOW", 2)
+    monkeypatch.setattr(encoding_windows, "TEXT_WINDOW", 7)
+    monkeypatch.setattr(encoding_windows, "MEDIA_WINDOW", 2)
     encoder = tiny_encoder("clip")
     pictures = [Image.new("RGB", (64, 64), (10 * n, 0, 0)) for n in range(5)]
     values = [value for pair in zip(many_texts(20), pictures * 4, strict=True) for value in pair]

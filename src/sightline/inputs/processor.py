@@ -5,7 +5,7 @@ Nothing here knows the model's weights, so the object travels to worker processe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from sightline.inputs import chat, media
 from sightline.inputs.collate import SEQUENCE_FILL, group_name
 from sightline.inputs.pixels import PIXELS, PixelNormalization, to_uint8
 from sightline.inputs.resize import GRID, DirectImages
+from sightline.inputs.texts import tokenized
 from sightline.inputs.video_settings import CarriedVideoSettings
 from sightline.types import Cost, Features, Item, Part
 
@@ -109,6 +110,29 @@ class ItemProcessor:
             if isinstance(error, InputError):
                 raise
             raise InputError(self._explain(error), source=item.source) from error
+        return self._finished(values, modality, prompt_tokens)
+
+    def many(
+        self, items: Sequence[Item], *, role: str | None = None, prompt: str | None = None
+    ) -> list[Features]:
+        """Features of several items, equal to those of one call each; plain texts go through the tokenizer together."""
+        tokenizer = self.processor
+        plain = "text" in self.calls and "message" not in self.calls
+        if not plain or not isinstance(tokenizer, PreTrainedTokenizerBase) or len(items) < 2:
+            return [self(item, role=role, prompt=prompt) for item in items]
+        if any(item.is_message or item.modalities != {"text"} for item in items):
+            return [self(item, role=role, prompt=prompt) for item in items]
+        texts = [(prompt or "") + "\n".join(part.value for part in item.parts) for item in items]
+        try:
+            rows = tokenized(tokenizer, texts, self._kwargs()["text_kwargs"])
+        except ValueError:  # one by one, the text at fault is named
+            return [self(item, role=role, prompt=prompt) for item in items]
+        prompt_tokens = self._prompt_tokens(prompt) if prompt else 0
+        return [self._finished(values, "text", prompt_tokens) for values in rows]
+
+    def _finished(
+        self, values: Mapping[str, Any], modality: str | tuple[str, ...], prompt_tokens: int
+    ) -> Features:
         features = {
             name: _unpadded(name, value) for name, value in values.items() if isinstance(value, Tensor)
         }

@@ -1,24 +1,37 @@
-"""Encoding many items: length-planned windows, prepared one ahead, embedded in inference mode."""
+"""Encoding many items: read, prepared and embedded window by window, so that memory does not grow with their number.
+
+While the model embeds one slice of a window, a thread prepares the next (tokenizing, decoding, padding,
+pinning); vectors leave the device once per window.
+
+Shape letters: N inputs, n items of a window, D components.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from sightline.inputs.planning import plan
-from sightline.types import Embeddings, Features, Item, MicroBatch
+from sightline.models.devices import number_type
+from sightline.models.encoding_output import FileOutput, MemoryOutput, Output
+from sightline.models.encoding_progress import Meter, Report, reporting
+from sightline.models.encoding_windows import Slice, Window, slices, windows
+from sightline.models.items import Items
+from sightline.types import Cost, Embeddings, Features, Item, MicroBatch
 
 # Padded positions per forward pass. On a CPU small passes stay in cache; a GPU wants to be filled.
 CPU_TOKENS = 4_096
 GPU_TOKENS = 65_536
-# Items prepared together: enough to sort by length, few enough that their pixels fit in memory.
-TEXT_WINDOW = 1_024
-MEDIA_WINDOW = 64
-# Items below which no progress bar is shown.
-LONG_WORK = 256
+# Texts prepared together, as forward passes of texts of 128 tokens: few, so that the model starts soon.
+PASSES_AHEAD = 16
+# Threads that open media for a GPU; for a model on the CPU there is one, which is busy enough itself.
+MEDIA_THREADS = 8
 
 
 class Embedder(Protocol):
@@ -38,136 +51,167 @@ class Embedder(Protocol):
     def train(self, mode: bool = True) -> Any: ...
 
 
-def encode_items(
-    encoder: Embedder,
-    items: Sequence[Item],
-    *,
-    role: str | None,
-    prompt: str | None,
-    token_budget: int | None,
-    show_progress: bool | None,
-    dim: int | None,
-) -> Embeddings:
+@dataclass(frozen=True)
+class Settings:
+    """How items are embedded; see `Encoder.encode`."""
+
+    role: str | None = None
+    prompt: str | None = None
+    token_budget: int | None = None
+    dim: int | None = None
+    normalize: bool = False
+    bf16: bool = False
+    output: str | Path | None = None
+    progress: bool | Report | None = None
+    title: str = "Encoding"  # in front of the progress bar
+
+
+def encode_items(encoder: Embedder, items: Items, settings: Settings) -> Embeddings:
     """Embeds items; equal items are embedded once.
 
     Returns:
-        Embeddings (N, dim) on the CPU in the order of ``items``.
+        Embeddings (N, D) on the CPU in the order of the items.
+
+    Raises:
+        InputError: an item the model does not take; names its source.
+        ConfigError: a token budget below 1, an output that cannot be written, a device without bfloat16.
     """
-    if not items:
-        return Embeddings(torch.zeros(0, dim or encoder.embedding_dim))
-    row_of: dict[str, int] = {}
-    distinct: list[Item] = []
-    for item in items:
-        if item.key not in row_of:
-            row_of[item.key] = len(distinct)
-            distinct.append(item)
-    vectors = _embed(encoder, distinct, role, prompt, token_budget, show_progress, dim)
-    if len(distinct) == len(items):
-        return vectors
-    return vectors[torch.tensor([row_of[item.key] for item in items])]
-
-
-def _embed(
-    encoder: Embedder,
-    items: list[Item],
-    role: str | None,
-    prompt: str | None,
-    token_budget: int | None,
-    show_progress: bool | None,
-    dim: int | None,
-) -> Embeddings:
-    budget = token_budget
-    if budget is None:
-        budget = CPU_TOKENS if encoder.device.type == "cpu" else GPU_TOKENS
-    preprocess, collate = encoder.preprocessor, encoder.collate
+    width = settings.dim or encoder.embedding_dim
+    output: Output = (
+        MemoryOutput(items.count, width) if settings.output is None else FileOutput(settings.output, width)
+    )
     was_training = encoder.training
     encoder.train(False)
-    pieces: list[Embeddings] = []
-    order: list[int] = []
     try:
-        with torch.inference_mode(), _Bar(len(items), show_progress) as advance:
-            for window, features in _prefetched(
-                items, lambda item: preprocess(item, role=role, prompt=prompt)
-            ):
-                costs = [one.cost for one in features]
-                for rows in plan(costs, [one.group for one in features], token_budget=budget):
-                    batch = collate([features[row] for row in rows], rows)
-                    embedded = encoder(batch)
-                    cut = embedded if dim is None else embedded.truncate(dim)
-                    mask = None if cut.mask is None else cut.mask.cpu()
-                    pieces.append(Embeddings(cut.values.float().cpu(), mask))
-                    order += [window[row] for row in rows]
-                    advance(len(rows))
+        with reporting(settings.progress, items.count, settings.title) as report:
+            meter = Meter(items.count, encoder.preprocessor.max_tokens, report)
+            _run(encoder, items.stream, settings, output, meter)
+        return output.finish()
     finally:
         encoder.train(was_training)
-    back = torch.empty(len(order), dtype=torch.long)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    joined = Embeddings.concatenate(pieces)[back]
-    # Inference tensors cannot enter a graph later on; a clone can.
-    return Embeddings(joined.values.clone(), None if joined.mask is None else joined.mask.clone())
+        output.close()
 
 
-def _prefetched(items: list[Item], prepare: Any) -> Iterator[tuple[list[int], list[Features]]]:
-    """Windows of item numbers with their features; the next window is prepared while this one is embedded."""
-    windows = _windows(items)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sightline-prepare") as pool:
-
-        def submit(window: list[int]) -> Future[list[Features]]:
-            return pool.submit(lambda: [prepare(items[number]) for number in window])
-
-        coming = submit(windows[0])
-        for number, window in enumerate(windows):
-            features = coming.result()
-            if number + 1 < len(windows):
-                coming = submit(windows[number + 1])
-            yield window, features
-
-
-def _windows(items: list[Item]) -> list[list[int]]:
-    """Items of like length together, longest first, so that padding is small and memory peaks at once."""
-
-    def length(number: int) -> tuple[int, int]:
-        parts = items[number].parts
-        media = sum(part.modality != "text" for part in parts)
-        return (-media, -sum(len(part.value) for part in parts if part.modality == "text"))
-
-    order = sorted(range(len(items)), key=length)
-    windows: list[list[int]] = []
-    start = 0
-    while start < len(order):
-        media = any(part.modality != "text" for part in items[order[start]].parts)
-        stop = start + (MEDIA_WINDOW if media else TEXT_WINDOW)
-        windows.append(order[start:stop])
-        start = stop
-    return windows
+def _run(encoder: Embedder, stream: Iterator[Item], settings: Settings, output: Output, meter: Meter) -> None:
+    device = encoder.device
+    pieces: list[Embeddings] = []
+    order: list[int] = []
+    leaving: _Leaving | None = None
+    for piece, costs, batches in _prepared(encoder, stream, settings, meter):
+        window = piece.window
+        meter.prepared([window.items[number] for number in piece.numbers], costs)
+        with torch.inference_mode(), number_type(device, settings.bf16):
+            for batch in batches:
+                embedded = encoder(batch)
+                values = embedded if settings.dim is None else embedded.truncate(settings.dim)
+                values = Embeddings(values.values.float(), values.mask)
+                pieces.append(values.normalize() if settings.normalize else values)
+                order += (numbers := batch.indices.tolist())
+                meter.done(sum(window.copies[number] for number in numbers), batch.cost)
+        if piece.last:
+            # The window before this one is written while the device works on this one.
+            if leaving is not None:
+                leaving.write(output)
+            leaving = _Leaving(window, pieces, order)
+            pieces, order = [], []
+    if leaving is not None:
+        leaving.write(output)
 
 
-class _Bar:
-    """A rich progress bar on a terminal; silent elsewhere unless asked for."""
+class _Leaving:
+    """The vectors of a window on their way from the device."""
 
-    def __init__(self, total: int, wanted: bool | None) -> None:
-        import sys
+    def __init__(self, window: Window, pieces: list[Embeddings], order: list[int]) -> None:
+        self.window = window
+        self.embeddings: Embeddings | None = None
+        self._there: torch.cuda.Event | None = None
+        if not pieces:
+            return
+        with torch.inference_mode():
+            back = torch.empty(len(order), dtype=torch.long)
+            back[torch.tensor(order)] = torch.arange(len(order))
+            joined = Embeddings.concatenate(pieces)[back.to(pieces[0].values.device)]
+            if joined.values.device.type != "cuda":
+                self.embeddings = joined.to("cpu")
+                return
+            self.embeddings = Embeddings(
+                _pinned(joined.values), None if joined.mask is None else _pinned(joined.mask)
+            )
+            self._there = torch.cuda.Event()
+            self._there.record(torch.cuda.current_stream(joined.values.device))
 
-        self.total = total
-        self.shown = wanted if wanted is not None else total >= LONG_WORK and sys.stderr.isatty()
+    def write(self, output: Output) -> None:
+        """Adds a vector per input, also for those that stand for an item more than once."""
+        if self._there is not None:
+            self._there.synchronize()
+        places = self.window.places
+        earlier = [-1 - place for place in places if place < 0]
+        parts = [] if self.embeddings is None else [self.embeddings]
+        if earlier:
+            parts.append(output.rows(earlier))
+        found = parts[0] if len(parts) == 1 else Embeddings.concatenate(parts)
+        if earlier or len(self.window.items) < len(places):
+            new, repeated = len(self.window.items), 0
+            rows = []
+            for place in places:
+                rows.append(place if place >= 0 else new + repeated)
+                repeated += place < 0
+            found = found[torch.tensor(rows)]
+        output.add(found)
 
-    def __enter__(self) -> Any:
-        if not self.shown:
-            return lambda count: None
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.bar = Progress(
-            TextColumn("[progress.description]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self.bar.start()
-        task = self.bar.add_task("Encoding", total=self.total)
-        return lambda count: self.bar.advance(task, count)
+def _pinned(values: torch.Tensor) -> torch.Tensor:
+    there = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return there.copy_(values, non_blocking=True)
 
-    def __exit__(self, *_: object) -> None:
-        if self.shown:
-            self.bar.stop()
+
+def _prepared(
+    encoder: Embedder, stream: Iterator[Item], settings: Settings, meter: Meter
+) -> Iterator[tuple[Slice, list[Cost], list[MicroBatch]]]:
+    """Slices with their costs and micro-batches; the next is prepared while one is embedded.
+
+    The stream is read here, in the caller's thread: what feeds it may not like another one.
+    """
+    device, preprocess, collate = encoder.device, encoder.preprocessor, encoder.collate
+    budget = settings.token_budget
+    if budget is None:
+        budget = CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
+    threads = 1 if device.type == "cpu" else max(1, min(MEDIA_THREADS, (os.cpu_count() or 2) - 1))
+
+    def features(items: list[Item]) -> list[Features]:
+        return preprocess.many(items, role=settings.role, prompt=settings.prompt)
+
+    def prepare(piece: Slice) -> tuple[list[Cost], list[MicroBatch]]:
+        items = [piece.window.items[number] for number in piece.numbers]
+        if threads > 1 and items and items[0].modalities != {"text"}:
+            made = [one for some in openers.map(features, [[item] for item in items]) for one in some]
+        else:
+            made = features(items)
+        costs = [one.cost for one in made]
+        batches = [
+            collate([made[row] for row in rows], [piece.numbers[row] for row in rows])
+            for rows in plan(costs, [one.group for one in made], token_budget=budget)
+        ]
+        return costs, [_pin(batch) for batch in batches] if device.type == "cuda" else batches
+
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="sightline-open") as openers,
+        ThreadPoolExecutor(1, thread_name_prefix="sightline-prepare") as preparer,
+    ):
+        coming: tuple[Slice, Future[tuple[list[Cost], list[MicroBatch]]]] | None = None
+        for window in windows(stream):
+            meter.read(window)
+            for piece in slices(window, max(256, PASSES_AHEAD * budget // 128)):
+                now, coming = coming, (piece, preparer.submit(prepare, piece))
+                if now is not None:
+                    yield now[0], *now[1].result()
+        if coming is not None:
+            yield coming[0], *coming[1].result()
+
+
+def _pin(batch: MicroBatch) -> MicroBatch:
+    """With features in page-locked memory, from which a GPU copies on its own."""
+    for name, value in batch.features.items():
+        if isinstance(value, torch.Tensor):
+            batch.features[name] = value.pin_memory()
+    return batch

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,13 +15,15 @@ from sightline.checkpoint.read import read_checkpoint
 from sightline.checkpoint.write import write_checkpoint
 from sightline.errors import CheckpointError, ConfigError, InputError
 from sightline.models.devices import usable_device
-from sightline.models.encode import encode_items
+from sightline.models.encode import Settings, encode_items
+from sightline.models.encoding_progress import Report
+from sightline.models.items import items_of
 from sightline.models.preprocess import Collator, Preprocessor
 from sightline.models.similarity import SIMILARITIES, similarity
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.router import Router
-from sightline.types import MODALITIES, Embeddings, Item, MicroBatch
+from sightline.types import MODALITIES, Embeddings, MicroBatch
 
 # Which prompt a role takes, in ST's order.
 ROLE_PROMPTS: Mapping[str, tuple[str, ...]] = {
@@ -261,43 +262,51 @@ class Encoder(nn.Module):
         prompt: str | None = None,
         prompt_name: str | None = None,
         token_budget: int | None = None,
-        show_progress: bool | None = None,
+        show_progress: bool | Report | None = None,
         truncate_dim: int | None = None,
         normalize: bool = False,
+        bf16: bool = False,
+        output: str | Path | None = None,
     ) -> Embeddings:
         """Embeds inputs.
 
         Args:
-            inputs: one input or a sequence: str, path, URL, image, bytes, array, dict of modalities, chat
-                messages or Item. A single str, image or dict counts as a sequence of one.
+            inputs: one input or an iterable of any length, read as it is needed: str, path, URL, image, bytes,
+                array, dict of modalities, chat messages or Item. A single str, image or dict counts as one.
             role: ``query`` or ``document``.
             prompt: text put in front of each input.
             prompt_name: a prompt of the model's.
             token_budget: padded positions per forward pass; by default what suits the device.
-            show_progress: a progress bar; by default on a terminal, for work of more than a few seconds.
+            show_progress: a progress bar, by default on a terminal, for work of more than a few seconds; or a
+                function that gets an `EncodingProgress` after every forward pass.
             truncate_dim: keep the first components only; by default the model's ``truncate_dim``.
             normalize: scale to unit length.
+            bf16: matrix products in bfloat16, which is much faster where the hardware has it (GPUs; CPUs with
+                AVX512-BF16 or AMX); vectors stay float32, within cosine 0.9999 of what they are without.
+            output: a ``.npy`` file for the vectors, which then do not stay in memory; what is returned reads
+                from it.
 
         Returns:
             Embeddings (N, D) on the CPU, in the order of the inputs.
 
         Raises:
             InputError: an input the model does not take; names its position.
+            ConfigError: a setting that cannot be followed.
         """
-        items, text = self._items(inputs), self.prompt_for(role, prompt, prompt_name)
         dim = truncate_dim or self.truncate_dim
         if dim is not None and not 1 <= dim <= self.embedding_dim:
             raise InputError(f"truncate_dim must be between 1 and {self.embedding_dim}, not {dim}")
-        embeddings = encode_items(
-            self,
-            items,
+        settings = Settings(
             role=role,
-            prompt=text,
+            prompt=self.prompt_for(role, prompt, prompt_name),
             token_budget=token_budget,
-            show_progress=show_progress,
             dim=dim,
+            normalize=normalize,
+            bf16=bf16,
+            output=output,
+            progress=show_progress,
         )
-        return embeddings.normalize() if normalize else embeddings
+        return encode_items(self, items_of(inputs, self.modalities), settings)
 
     def encode_query(self, inputs: Any, **options: Any) -> Embeddings:
         """`encode` with the role and prompt of queries."""
@@ -306,21 +315,6 @@ class Encoder(nn.Module):
     def encode_document(self, inputs: Any, **options: Any) -> Embeddings:
         """`encode` with the role and prompt of documents."""
         return self.encode(inputs, role="document", **options)
-
-    def _items(self, inputs: Any) -> list[Item]:
-        from sightline.inputs.parse import parse
-
-        many = isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes))
-        if many and inputs and isinstance(inputs[0], dict) and {"role", "content"} <= set(inputs[0]):
-            many = False  # chat messages are one input
-        values = list(inputs) if many or not _is_single(inputs) else [inputs]
-        modalities = self.modalities
-        return [
-            value
-            if isinstance(value, Item)
-            else parse(value, source=f"input {number}", modalities=modalities)
-            for number, value in enumerate(values)
-        ]
 
     def similarity(self, first: Embeddings | Tensor, second: Embeddings | Tensor) -> Tensor:
         """Similarity (len(first), len(second)) by the model's measure; larger is more alike.
@@ -364,21 +358,6 @@ class Encoder(nn.Module):
         )
         parts = [part for part in self.parts if isinstance(part, Module)]
         write_checkpoint(Path(folder), parts, facts, card=card)
-
-
-def _is_single(value: Any) -> bool:
-    """Whether a non-sequence is one input rather than an iterable of them (a dataset column, a generator)."""
-    return (
-        isinstance(value, (str, bytes, Mapping, Path, Item))
-        or not isinstance(value, Iterable)
-        or _is_array(value)
-    )
-
-
-def _is_array(value: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind not in "OSU"  # an array of strings is a column of texts
-    return isinstance(value, Tensor) or type(value).__module__.split(".")[0] in ("numpy", "PIL")
 
 
 def _base(calls: Iterable[str | tuple[str, ...]]) -> set[str]:

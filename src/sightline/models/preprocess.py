@@ -40,15 +40,46 @@ class Preprocessor:
         """
         if self.table is None:
             return self.processors[""](item, role=role, prompt=prompt)
-        try:
-            parts = self.table.parts(role, item.modality)
-        except InputError as error:
-            raise InputError(error.cause_text, source=item.source) from error
+        parts = self._parts(item, role)
         if len(parts) == 1:
             route = next(iter(parts.values()))
-            processor = self.processors.get(route) or self.processors[""]
-            return _routed(processor(item, role=role, prompt=prompt), route)
+            return _routed(self._processor(route)(item, role=role, prompt=prompt), route)
         return self._fused(item, parts, role, prompt)
+
+    def many(
+        self, items: Sequence[Item], *, role: str | None = None, prompt: str | None = None
+    ) -> list[Features]:
+        """As one call per item, and quicker for texts."""
+        if self.table is None:
+            return self.processors[""].many(items, role=role, prompt=prompt)
+        found: dict[int, Features] = {}
+        texts = [number for number, item in enumerate(items) if item.modality == "text"]
+        if len(texts) > 1:
+            # Texts of one role share a route; a text is one modality, so it goes through one route only.
+            (route,) = self._parts(items[texts[0]], role).values()
+            made = self._processor(route).many([items[n] for n in texts], role=role, prompt=prompt)
+            found = {number: _routed(one, route) for number, one in zip(texts, made, strict=True)}
+        return [
+            found.get(number) or self(item, role=role, prompt=prompt) for number, item in enumerate(items)
+        ]
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens a text is cut at by every route, or None where one has no limit."""
+        limits = [one.max_tokens for one in self.processors.values() if one.tokenizer is not None]
+        known = [limit for limit in limits if limit is not None]
+        return max(known) if known and len(known) == len(limits) else None
+
+    def _parts(self, item: Item, role: str | None) -> Mapping[str, str]:
+        """Route per modality of an item; a single route of a whole item under its modality."""
+        assert self.table is not None
+        try:
+            return self.table.parts(role, item.modality)
+        except InputError as error:
+            raise InputError(error.cause_text, source=item.source) from error
+
+    def _processor(self, route: str) -> ItemProcessor:
+        return self.processors.get(route) or self.processors[""]
 
     def _fused(self, item: Item, parts: Mapping[str, str], role: str | None, prompt: str | None) -> Features:
         values: dict[str, Tensor] = {}
