@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +177,43 @@ class Step:
         return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
 
 
-def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+def check(peer: Callable[[], Step], sides: Mapping[str, Callable[[], Step]]) -> None:
+    """Runs one step of each in a process of its own, and prints how far they are apart.
+
+    Args:
+        peer: makes the step that others are held against; importable, or a partial of what is.
+        sides: the others by name.
+
+    Raises:
+        SystemExit: losses differ by more than 1e-5, or gradients by more than 1e-4 of their norm.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        their_loss, theirs = pool.submit(_loss_and_gradients, peer).result()
+        for name, side in sides.items():
+            our_loss, ours = pool.submit(_loss_and_gradients, side).result()
+            loss_apart = abs(our_loss - their_loss) / abs(their_loss)
+            gradients_apart = _difference(theirs, ours)
+            print(
+                f"{name}: loss {our_loss:.7f}, ST {their_loss:.7f}, apart {loss_apart:.1e}; "
+                f"gradients apart {gradients_apart:.1e} of their norm",
+                flush=True,
+            )
+            if not (loss_apart <= 1e-5 and gradients_apart <= 1e-4):
+                raise SystemExit("the two sides do not compute the same")
+
+
+def _loss_and_gradients(setup: Callable[[], Step]) -> tuple[float, dict[str, Any]]:
+    step = setup()
+    loss = step()["loss"]()
+    return loss, {name: gradient.numpy() for name, gradient in step.gradients().items()}
+
+
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
     """Norm of the difference of two sets of gradients, relative to the norm of the first."""
     if missing := set(first) ^ set(second):
         raise ValueError(f"only one side has gradients for {sorted(missing)[:5]}")
-    apart = sum(float((first[name].double() - second[name].double()).square().sum()) for name in first)
-    return math.sqrt(apart / sum(float(one.double().square().sum()) for one in first.values()))
+    apart = sum(float(((first[name] - second[name]).astype("float64") ** 2).sum()) for name in first)
+    return math.sqrt(apart / sum(float((one.astype("float64") ** 2).sum()) for one in first.values()))
 
 
 def torchvision() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import data
@@ -118,28 +119,6 @@ def sweep_settings(row: str, *, triplets: int, threads: int) -> None:
     sweep(f"train_text_sweep_{row}", sides)
 
 
-def check(triplets: int) -> None:
-    """Prints how far the two sides are apart, dropout off.
-
-    Raises:
-        SystemExit: more than rounding can explain.
-    """
-    peer = theirs("no-dropout", None, triplets)
-    their_loss, their_gradients = peer()["loss"](), peer.gradients()
-    for mode in ("direct", "cached"):
-        side = ours("no-dropout", 8 * GB, triplets, mode)
-        our_loss = side()["loss"]()
-        loss_apart = abs(our_loss - their_loss) / abs(their_loss)
-        gradients_apart = steps.difference(their_gradients, side.gradients())
-        print(
-            f"{mode}: loss {our_loss:.7f}, ST plain {their_loss:.7f}, apart {loss_apart:.1e}; "
-            f"gradients apart {gradients_apart:.1e} of their norm",
-            flush=True,
-        )
-        if loss_apart > 1e-5 or gradients_apart > 1e-4:
-            raise SystemExit("the two sides do not compute the same")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -150,7 +129,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     if chosen.check:
-        check(chosen.triplets)
+        sides = {
+            mode: partial(ours, "no-dropout", 8 * GB, chosen.triplets, mode) for mode in ("direct", "cached")
+        }
+        steps.check(partial(theirs, "no-dropout", None, chosen.triplets), sides)
         return
     for row in chosen.rows:
         if chosen.sweep:
