@@ -10,7 +10,7 @@ The rules that decide numbers:
 - The mean is over every query of the qrels (``trec_eval -c``): a query that is missing from the run, or
   that has no relevant document, scores 0. Queries of the run that the qrels don't know are ignored.
 
-Shape letters: K ranks of one query, R judged documents of one query.
+Shape letters: Q queries, K ranks of one query, R judged documents of one query, H relevant documents of all lists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from sightline.errors import ConfigError, DataError
 
 Qrels = Mapping[str, Mapping[str, float] | Iterable[str]]
 Run = Mapping[str, Mapping[str, float]]
-Metric = Callable[[np.ndarray, np.ndarray, int | None], float]
 
 
 @dataclass(frozen=True)
@@ -50,47 +49,94 @@ class Result(Mapping[str, float]):
         return len(self.mean)
 
 
-def ndcg(gains_K: np.ndarray, judged_R: np.ndarray, k: int | None = None) -> float:
+@dataclass(frozen=True)
+class Hits:
+    """The relevant documents of some ranked lists: list, 1-based rank and gain of each, list by list."""
+
+    list_H: np.ndarray
+    rank_H: np.ndarray
+    gain_H: np.ndarray
+
+    @staticmethod
+    def of(lists: Sequence[np.ndarray]) -> Hits:
+        """From the gains of every list in rank order; only gains above 0 are relevant."""
+        found = [np.flatnonzero(gains_K > 0) for gains_K in lists]
+        if not found:
+            return Hits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        return Hits(
+            np.repeat(np.arange(len(lists)), [len(places) for places in found]),
+            np.concatenate(found) + 1,
+            np.concatenate([gains_K[places] for gains_K, places in zip(lists, found)]),
+        )
+
+    def within(self, k: int | None) -> Hits:
+        """Those down to rank ``k``."""
+        if k is None:
+            return self
+        kept = self.rank_H <= k
+        return Hits(self.list_H[kept], self.rank_H[kept], self.gain_H[kept])
+
+
+@dataclass(frozen=True)
+class Judgments:
+    """Rankings of Q queries as the metrics see them.
+
+    Attributes:
+        hits: what was retrieved.
+        ideal: the best possible ranking of each query.
+        relevant_Q: relevant documents per query.
+        retrieved_Q: retrieved documents per query.
+    """
+
+    hits: Hits
+    ideal: Hits
+    relevant_Q: np.ndarray
+    retrieved_Q: np.ndarray
+
+
+def ndcg(judged: Judgments, k: int | None = None) -> np.ndarray:
     """DCG / ideal DCG, DCG = sum over ranks r <= k of gain_r / log2(r + 1) (Järvelin & Kekäläinen 2002)."""
-    ideal_R = np.sort(judged_R[judged_R > 0])[::-1][:k]
-    return _dcg(gains_K[:k]) / _dcg(ideal_R) if len(ideal_R) else 0.0
+    count = len(judged.relevant_Q)
+    return _ratio(_dcg(judged.hits.within(k), count), _dcg(judged.ideal.within(k), count))
 
 
-def average_precision(gains_K: np.ndarray, judged_R: np.ndarray, k: int | None = None) -> float:
+def average_precision(judged: Judgments, k: int | None = None) -> np.ndarray:
     """Sum over relevant ranks r <= k of (relevant in the first r) / r, divided by all relevant documents."""
-    relevant = int((judged_R > 0).sum())
-    return _summed_precision(gains_K[:k]) / relevant if relevant else 0.0
+    return _ratio(_summed_precision(judged, k), judged.relevant_Q)
 
 
-def capped_average_precision(gains_K: np.ndarray, judged_R: np.ndarray, k: int | None = None) -> float:
+def capped_average_precision(judged: Judgments, k: int | None = None) -> np.ndarray:
     """`average_precision` divided by min(k, relevant documents): ST's ``map@k``, 1 is always reachable."""
-    relevant = int((judged_R > 0).sum())
-    reachable = relevant if k is None else min(k, relevant)
-    return _summed_precision(gains_K[:k]) / reachable if reachable else 0.0
+    reachable_Q = judged.relevant_Q if k is None else np.minimum(judged.relevant_Q, k)
+    return _ratio(_summed_precision(judged, k), reachable_Q)
 
 
-def reciprocal_rank(gains_K: np.ndarray, judged_R: np.ndarray, k: int | None = None) -> float:
+def reciprocal_rank(judged: Judgments, k: int | None = None) -> np.ndarray:
     """1 / rank of the first relevant document within k, 0 where there is none."""
-    rank = first_relevant_rank(gains_K[:k])
-    return 1.0 / rank if rank else 0.0
+    hits = judged.hits.within(k)
+    first_Q = np.full(len(judged.relevant_Q), np.inf)
+    np.minimum.at(first_Q, hits.list_H, hits.rank_H)
+    return 1.0 / first_Q
 
 
-def recall(gains_K: np.ndarray, judged_R: np.ndarray, k: int | None = None) -> float:
+def recall(judged: Judgments, k: int | None = None) -> np.ndarray:
     """Relevant documents within k / all relevant documents."""
-    relevant = int((judged_R > 0).sum())
-    return float((gains_K[:k] > 0).sum()) / relevant if relevant else 0.0
+    return _ratio(_counted(judged, k), judged.relevant_Q)
 
 
-def precision(gains_K: np.ndarray, judged_R: np.ndarray, k: int | None = None) -> float:
+def precision(judged: Judgments, k: int | None = None) -> np.ndarray:
     """Relevant documents within k / k (k counts in full even where fewer were retrieved)."""
-    ranks = len(gains_K) if k is None else k
-    return float((gains_K[:k] > 0).sum()) / ranks if ranks else 0.0
+    ranks_Q = judged.retrieved_Q if k is None else np.full(len(judged.relevant_Q), k)
+    return _ratio(_counted(judged, k), ranks_Q)
 
 
-def accuracy(gains_K: np.ndarray, judged_R: np.ndarray, k: int | None = None) -> float:
+def accuracy(judged: Judgments, k: int | None = None) -> np.ndarray:
     """1 if any document within k is relevant, else 0 (trec_eval's ``success``)."""
-    return float((gains_K[:k] > 0).any())
+    return (_counted(judged, k) > 0).astype(np.float64)
 
+
+Metric = Callable[[Judgments, int | None], np.ndarray]
+"""From rankings and a cutoff to one score per query."""
 
 METRICS: dict[str, Metric] = {
     "ndcg": ndcg,
@@ -135,13 +181,24 @@ def score_rankings(
         metrics: metric names.
     """
     functions = {name: parse_metric(name) for name in metrics}
-    per_query: dict[str, dict[str, float]] = {name: {} for name in metrics}
+    qids, lists, judgments = [], [], []
     for qid, gains_K, judged in ranked:
-        judged_R = np.fromiter(judged.values(), dtype=np.float64, count=len(judged))
-        clipped_K = np.maximum(gains_K, 0.0)
-        for name, (function, k) in functions.items():
-            per_query[name][qid] = float(function(clipped_K, judged_R, k))
-    return _with_means(per_query)
+        qids.append(qid)
+        lists.append(gains_K)
+        gains_R = np.fromiter(judged.values(), dtype=np.float64, count=len(judged))
+        judgments.append(-np.sort(-gains_R[gains_R > 0]))
+    everything = Judgments(
+        hits=Hits.of(lists),
+        ideal=Hits.of(judgments),
+        relevant_Q=np.array([len(gains_R) for gains_R in judgments], dtype=np.int64),
+        retrieved_Q=np.array([len(gains_K) for gains_K in lists], dtype=np.int64),
+    )
+    return _with_means(
+        {
+            name: dict(zip(qids, function(everything, k).tolist(), strict=True))
+            for name, (function, k) in functions.items()
+        }
+    )
 
 
 def merge_results(parts: Sequence[Result]) -> Result:
@@ -200,10 +257,22 @@ def _with_means(per_query: dict[str, dict[str, float]]) -> Result:
     return Result(mean, per_query)
 
 
-def _dcg(gains_K: np.ndarray) -> float:
-    return float((gains_K / np.log2(np.arange(2, len(gains_K) + 2))).sum())
+def _dcg(hits: Hits, count: int) -> np.ndarray:
+    return np.bincount(hits.list_H, hits.gain_H / np.log2(hits.rank_H + 1), count)
 
 
-def _summed_precision(gains_K: np.ndarray) -> float:
-    ranks = np.flatnonzero(gains_K > 0) + 1
-    return float((np.arange(1, len(ranks) + 1) / ranks).sum())
+def _counted(judged: Judgments, k: int | None) -> np.ndarray:
+    return np.bincount(judged.hits.within(k).list_H, minlength=len(judged.relevant_Q))
+
+
+def _summed_precision(judged: Judgments, k: int | None) -> np.ndarray:
+    hits, count = judged.hits.within(k), len(judged.relevant_Q)
+    size_Q = np.bincount(hits.list_H, minlength=count)
+    before_Q = np.cumsum(size_Q) - size_Q
+    relevant_so_far_H = np.arange(len(hits.list_H)) - before_Q[hits.list_H] + 1
+    return np.bincount(hits.list_H, relevant_so_far_H / hits.rank_H, count)
+
+
+def _ratio(above_Q: np.ndarray, below_Q: np.ndarray) -> np.ndarray:
+    """Their quotient, 0 where there is nothing to divide by."""
+    return np.divide(above_Q, below_Q, out=np.zeros(len(below_Q)), where=below_Q > 0)

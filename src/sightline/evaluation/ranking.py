@@ -1,41 +1,56 @@
-"""Blockwise exact top-k search, for several Matryoshka dimensions out of one pass.
+"""Blockwise exact top-k search, for several Matryoshka dimensions out of one pass; shards and their merging.
 
 Shape letters::
 
     Q  queries      N  documents    D  embedding dim
     q  queries of a block           n  documents of a block
-    K  results kept per query
+    K  results kept per query       C  candidates waiting to be merged, all queries of a block together
+    G  groups of consecutive documents of a block
 
-The score matrix (Q, N) never exists. At any moment there is one block (q, n) of it, a few temporaries of
-that size, and the K best so far per query and dimension, so memory is bounded by
+The score matrix (Q, N) never exists. Documents are read once, a block at a time, so they may lie in a memory-mapped
+file, in float32 or float16. At any moment there is one block (q, n) of the scores, a few temporaries of that size,
+and the best so far per query and dimension, so memory is bounded by
 
-    6 * block_scores * 4 bytes  +  Q * (K + min(K, n)) * len(dims) * 12 bytes
+    6 * block_scores * 4 bytes  +  Q * K * len(dims) * 40 bytes
 
-beyond the embeddings themselves: about 400 MB for the default block of 2**24 scores, whatever Q and N are,
-and at K = 1000 with 7 dimensions 0.17 MB per query for the results (so `retrieval` asks for 1,024 queries
-at a time and keeps only their metrics).
+beyond the embeddings themselves: about 400 MB for the default block of 2**24 scores, whatever N is, and at K = 1000
+with 7 dimensions 0.28 MB per query for the results (so `retrieval` asks for 1,024 queries at a time and keeps only
+their metrics).
 
 A prefix of the vectors has as similarity the sum of what its slices contribute (products, squared or
 absolute differences), so the scores of 7 dimensions are accumulated slice by slice and cost one product of
 the full width; cosine then divides by the norms of the prefix.
 
-Ties go to the lower document index. Callers that want trec_eval's rule hand the documents over by id
-descending. torch's own top-k breaks ties arbitrarily, hence the repair in `_best`.
+Once K documents of a query are known, a later one matters only if it scores above the last of them. So only the first
+block goes through a top-k; of the others the largest score per group of documents is compared with that, and what is
+left, a few per cent, is merged now and then.
+
+Ties go to the lower document index, for any block size and any division into shards. Callers that want trec_eval's
+rule hand the documents over by id descending. torch's own top-k breaks ties arbitrarily, hence the repair in `_best`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sightline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+
+# Scores of a block that are worked on while they lie in the processor's cache, and queries they belong to.
+_CACHED_SCORES = 2**20
+_QUERIES = 1024
+# Documents read at once.
+_READ = 2**13
+# Documents whose largest score is compared with the last of the best.
+_GROUP = 32
 
 
 @dataclass(frozen=True)
@@ -53,23 +68,30 @@ class TopK:
 
 def search_top_k(
     queries_QD: Tensor,
-    documents_ND: Tensor,
+    documents_ND: Tensor | np.ndarray,
     k: int,
     *,
     dims: Sequence[int] | None = None,
     similarity: str = "cosine",
     block_scores: int = 2**24,
     device: torch.device | str | None = None,
+    first_index: int = 0,
 ) -> dict[int, TopK]:
     """The ``k`` most similar documents of each query, for each of ``dims``.
 
+    One shard of the documents is searched by handing over its vectors and ``first_index``; `merge_shards` puts the
+    shards' answers together.
+
     Args:
-        queries_QD, documents_ND: float vectors on any device; compared in float32.
+        queries_QD: float vectors on any device.
+        documents_ND: float vectors on any device, or an array, which may be memory-mapped. Both are compared in
+            float32.
         k: results per query; fewer come back where there are fewer documents.
         dims: prefix lengths, by default the full width only. Cosine renormalises every prefix.
         similarity: one of `SIMILARITIES`, as ``Encoder.similarity_fn_name`` says.
         block_scores: scores held at once (see the module's memory bound).
         device: where to compare; by default where the documents are.
+        first_index: index of the first document, where these are a part of more.
 
     Returns:
         dimension -> `TopK`, in the order of ``dims``.
@@ -82,27 +104,78 @@ def search_top_k(
 
     dims = tuple(dims) if dims is not None else (int(documents_ND.shape[-1]),)
     _check(queries_QD, documents_ND, k, dims, similarity)
-    device = documents_ND.device if device is None else torch.device(device)
-    num_queries, num_documents = len(queries_QD), len(documents_ND)
-    # Blocks as square as the budget allows read both sides least often.
-    block_documents = min(num_documents, max(1, block_scores // max(1, min(num_queries, 1024))))
-    block_queries = max(1, block_scores // block_documents)
+    if device is None:
+        device = documents_ND.device if isinstance(documents_ND, torch.Tensor) else "cpu"
+    ascending = sorted(set(dims))
+    block_queries = min(len(queries_QD), _QUERIES, block_scores)
+    blocks = [
+        _QueryBlock(piece.to(device, torch.float32), ascending, similarity, k, block_scores)
+        for piece in queries_QD.split(block_queries)
+    ]
+    start = 0
+    while start < len(documents_ND):
+        # What is known after the first block has to keep most others out.
+        size = min(max(1024, 16 * k) if start == 0 else _READ, max(1, block_scores // block_queries))
+        documents_nD = _read(documents_ND[start : start + size]).to(device, torch.float32)
+        # A sum of finite numbers may overflow, so this only says where to look.
+        if not bool(torch.isfinite(documents_nD.sum())):
+            _check_finite("documents", documents_ND)
+        slices = [_Slice(documents_nD[:, a:b], similarity) for a, b in zip([0, *ascending], ascending)]
+        for block in blocks:
+            block.add(slices, start + first_index)
+        start += size
+    found = {dim: [block.best(number) for block in blocks] for number, dim in enumerate(ascending)}
+    return {
+        dim: TopK(
+            torch.cat([one.scores for one in found[dim]]), torch.cat([one.indices for one in found[dim]])
+        )
+        for dim in dims
+    }
 
-    kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-    for start_n in range(0, num_documents, block_documents):
-        documents_nD = documents_ND[start_n : start_n + block_documents].to(device, torch.float32)
-        for start_q in range(0, num_queries, block_queries):
-            queries_qD = queries_QD[start_q : start_q + block_queries].to(device, torch.float32)
-            for dim, scores_qn in _prefix_scores(queries_qD, documents_nD, sorted(set(dims)), similarity):
-                best = _best(scores_qn, min(k, scores_qn.shape[1]), start_n)
-                before = kept.get((start_q, dim))
-                kept[start_q, dim] = best if before is None else _merge(before, best, k)
-    return {dim: _collect(kept, dim, range(0, num_queries, block_queries)) for dim in dims}
 
+def merge_shards(shards: Sequence[Mapping[int, TopK]], k: int) -> dict[int, TopK]:
+    """The ``k`` best of what `search_top_k` found in each shard of the documents, for each dimension.
 
-def _check(queries_QD: Tensor, documents_ND: Tensor, k: int, dims: Sequence[int], similarity: str) -> None:
+    The answer is that of one search over all documents, ties included, in whatever order the shards come.
+
+    Args:
+        shards: one answer per shard for the same queries and dimensions, searched with at least this ``k`` and
+            with the shard's ``first_index``.
+        k: results per query.
+
+    Raises:
+        DataError: no shard, or shards of differing dimensions or numbers of queries.
+    """
     import torch
 
+    if not shards:
+        raise DataError("there are no shards to merge")
+    if any(tuple(shard) != tuple(shards[0]) for shard in shards):
+        raise DataError(f"the shards have different dimensions: {[list(shard) for shard in shards]}")
+    merged = {}
+    for dim in shards[0]:
+        parts = [shard[dim] for shard in shards]
+        if len({len(part.scores) for part in parts}) > 1:
+            raise DataError(
+                f"the shards answer {[len(part.scores) for part in parts]} queries: they must agree"
+            )
+        scores, indices = _ordered(
+            torch.cat([part.scores for part in parts], 1), torch.cat([part.indices for part in parts], 1)
+        )
+        merged[dim] = TopK(scores[:, :k].contiguous(), indices[:, :k].contiguous())
+    return merged
+
+
+def _read(vectors: Tensor | np.ndarray) -> Tensor:
+    """A part of the documents as a tensor; of an array a copy, because a mapped one may not be written to."""
+    import torch
+
+    return vectors if isinstance(vectors, torch.Tensor) else torch.from_numpy(vectors.astype("float32"))
+
+
+def _check(
+    queries_QD: Tensor, documents_ND: Tensor | np.ndarray, k: int, dims: Sequence[int], similarity: str
+) -> None:
     if similarity not in SIMILARITIES:
         raise ConfigError(f"unknown similarity '{similarity}': use one of {', '.join(SIMILARITIES)}")
     if k < 1:
@@ -113,14 +186,7 @@ def _check(queries_QD: Tensor, documents_ND: Tensor, k: int, dims: Sequence[int]
             raise DataError(f"the {what} need one vector each, shape (count, dimension); these are {shape}")
         if len(vectors) == 0:
             raise DataError(f"there are no {what} to search")
-        # In pieces, because isfinite makes copies of its argument.
-        finite = torch.cat([torch.isfinite(piece).all(dim=1) for piece in vectors.split(2**14)])
-        if not bool(finite.all()):
-            bad = torch.nonzero(~finite).flatten()
-            first = int(bad[0])
-            raise DataError(
-                f"{len(bad)} of the {what} have vectors that are not finite, first number {first}"
-            )
+    _check_finite("queries", queries_QD)
     width = int(documents_ND.shape[1])
     if queries_QD.shape[1] != width:
         raise DataError(f"queries have {queries_QD.shape[1]} dimensions but documents {width}")
@@ -128,34 +194,168 @@ def _check(queries_QD: Tensor, documents_ND: Tensor, k: int, dims: Sequence[int]
         raise ConfigError(f"dims {list(dims)} must be between 1 and the embedding's {width} dimensions")
 
 
-def _prefix_scores(
-    queries_qD: Tensor, documents_nD: Tensor, dims: Sequence[int], similarity: str
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield (dim, scores_qn) for ascending ``dims``; each slice of the vectors is read once."""
+def _check_finite(what: str, vectors: Tensor | np.ndarray) -> None:
     import torch
 
-    shape = (len(queries_qD), len(documents_nD))
-    sums_qn = torch.zeros(shape, dtype=torch.float32, device=documents_nD.device)
-    square_q = torch.zeros(shape[0], 1, device=sums_qn.device)
-    square_n = torch.zeros(1, shape[1], device=sums_qn.device)
-    done = 0
-    for dim in dims:
-        slice_q, slice_n = queries_qD[:, done:dim], documents_nD[:, done:dim]
-        done = dim
-        if similarity == "manhattan":
-            sums_qn += torch.cdist(slice_q, slice_n, p=1)
-            yield dim, -sums_qn
-            continue
-        sums_qn.addmm_(slice_q, slice_n.T)
-        square_q += slice_q.square().sum(1)[:, None]
-        square_n += slice_n.square().sum(1)[None, :]
-        if similarity == "dot":
-            yield dim, sums_qn
-        elif similarity == "cosine":
-            # The floor keeps a zero vector at similarity 0, as torch.nn.functional.normalize does.
-            yield dim, sums_qn / square_q.sqrt().clamp_min(1e-12) / square_n.sqrt().clamp_min(1e-12)
-        else:
-            yield dim, (sums_qn * -2).add_(square_q).add_(square_n).clamp_min_(0).sqrt_().neg_()
+    # In pieces, because isfinite makes copies of its argument.
+    pieces = (_read(vectors[start : start + _READ]) for start in range(0, len(vectors), _READ))
+    finite = torch.cat([torch.isfinite(piece).all(dim=1) for piece in pieces])
+    if not bool(finite.all()):
+        bad = torch.nonzero(~finite).flatten()
+        first = int(bad[0])
+        raise DataError(f"{len(bad)} of the {what} have vectors that are not finite, first number {first}")
+
+
+class _Slice:
+    """A slice of the dimensions of some documents, with their part of the squared lengths."""
+
+    def __init__(self, values_nS: Tensor, similarity: str) -> None:
+        self.values_nS = values_nS
+        self.square_n = values_nS.square().sum(1) if similarity in ("cosine", "euclidean") else None
+
+
+class _QueryBlock:
+    """Some queries with the best documents so far at each dimension."""
+
+    def __init__(
+        self, queries_qD: Tensor, dims: Sequence[int], similarity: str, k: int, block_scores: int
+    ) -> None:
+        self.similarity = similarity
+        self.slices = [_Slice(queries_qD[:, a:b], similarity) for a, b in zip([0, *dims], dims)]
+        self.kept = [_Best(k) for _ in dims]
+        at_once = _CACHED_SCORES if queries_qD.device.type == "cpu" else block_scores
+        self.documents = max(1, min(at_once, block_scores) // len(queries_qD))
+
+    def add(self, slices: Sequence[_Slice], start: int) -> None:
+        """Compares with documents, the first of which has index ``start``."""
+        count = len(slices[0].values_nS)
+        begin = 0
+        while begin < count:
+            # The very first documents go through a top-k, which wants all of them at once.
+            end = count if self.kept[0].last_q1 is None else min(begin + self.documents, count)
+            for best, scores_qn in zip(self.kept, self._prefix_scores(slices, slice(begin, end))):
+                best.add(scores_qn, start + begin)
+            begin = end
+
+    def best(self, number: int) -> TopK:
+        scores_qk, indices_qk = self.kept[number].merged()
+        return TopK(scores_qk.cpu(), indices_qk.cpu())
+
+    def _prefix_scores(self, slices: Sequence[_Slice], part: slice) -> Iterator[Tensor]:
+        """Yield scores_qn for ascending dimensions; each slice of the vectors is read once."""
+        import torch
+
+        shape = (len(self.slices[0].values_nS), part.stop - part.start)
+        sums_qn = slices[0].values_nS.new_zeros(shape)
+        scores_qn = torch.empty_like(sums_qn)
+        square_q, square_n = sums_qn.new_zeros(shape[0]), sums_qn.new_zeros(shape[1])
+        for query, document in zip(self.slices, slices, strict=True):
+            values_nS = document.values_nS[part]
+            if self.similarity == "manhattan":
+                sums_qn += torch.cdist(query.values_nS, values_nS, p=1)
+                yield torch.neg(sums_qn, out=scores_qn)
+                continue
+            sums_qn.addmm_(query.values_nS, values_nS.T)
+            if query.square_n is None or document.square_n is None:
+                yield scores_qn.copy_(sums_qn)
+                continue
+            square_q += query.square_n
+            square_n += document.square_n[part]
+            if self.similarity == "cosine":
+                torch.mul(sums_qn, _inverse_length(square_n), out=scores_qn)
+                yield scores_qn.mul_(_inverse_length(square_q)[:, None])
+            else:
+                torch.mul(sums_qn, -2, out=scores_qn)
+                yield scores_qn.add_(square_q[:, None]).add_(square_n).clamp_min_(0).sqrt_().neg_()
+
+
+def _inverse_length(square_n: Tensor) -> Tensor:
+    # The floor keeps a zero vector at similarity 0, as torch.nn.functional.normalize does.
+    return square_n.sqrt().clamp_min_(1e-12).reciprocal_()
+
+
+class _Best:
+    """The K best documents of some queries at one dimension, and candidates that may be among them."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.scores_qK: Tensor | None = None
+        self.indices_qK: Tensor | None = None
+        # The score a document has to beat; -inf while fewer than K are known.
+        self.last_q1: Tensor | None = None
+        # Query, score and index of each candidate; of equal score and query, lower indices come first.
+        self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, scores_qn: Tensor, start: int) -> None:
+        """Takes documents whose indices follow all before, the first of them ``start``."""
+        if self.last_q1 is None:
+            scores_qk, indices_qk = _best(scores_qn, min(self.k, scores_qn.shape[1]), start)
+            self._keep(scores_qk, indices_qk)
+            return
+        rows_C, places_C = _above(scores_qn, self.last_q1)
+        if len(rows_C) > scores_qn.numel() // 4 and scores_qn.shape[1] > self.k:
+            best_qk, indices_qk = _best(scores_qn, self.k, start)
+            rows_C, places_C = (best_qk > self.last_q1).nonzero(as_tuple=True)
+            self.waiting.append((rows_C, best_qk[rows_C, places_C], indices_qk[rows_C, places_C]))
+        elif len(rows_C):
+            self.waiting.append((rows_C, scores_qn[rows_C, places_C], places_C + start))
+        if sum(len(rows_C) for rows_C, _, _ in self.waiting) > len(scores_qn) * self.k // 2:
+            self.merged()
+
+    def merged(self) -> tuple[Tensor, Tensor]:
+        """(scores_qK, indices_qK) in their final order."""
+        import torch
+
+        assert self.scores_qK is not None
+        assert self.indices_qK is not None
+        if not self.waiting:
+            return self.scores_qK, self.indices_qK
+        count, kept = self.scores_qK.shape
+        number_q = torch.arange(count, device=self.scores_qK.device)
+        rows_C = torch.cat([number_q.repeat_interleave(kept), *(rows for rows, _, _ in self.waiting)])
+        scores_C = torch.cat([self.scores_qK.flatten(), *(scores for _, scores, _ in self.waiting)])
+        indices_C = torch.cat([self.indices_qK.flatten(), *(indices for _, _, indices in self.waiting)])
+        self.waiting = []
+        order_C = torch.sort((rows_C << 32) + _descending(scores_C), stable=True).indices
+        size_q = torch.bincount(rows_C, minlength=count)
+        # While fewer than K are known every document is a candidate, so all queries have equally many.
+        now = min(self.k, int(size_q.min()))
+        first_q = size_q.cumsum(0) - size_q
+        order_qK = order_C[first_q[:, None] + torch.arange(now, device=first_q.device)]
+        self._keep(scores_C[order_qK], indices_C[order_qK])
+        return self.scores_qK, self.indices_qK
+
+    def _keep(self, scores_qK: Tensor, indices_qK: Tensor) -> None:
+        self.scores_qK, self.indices_qK = scores_qK, indices_qK
+        last_q1 = scores_qK[:, -1:].clone()
+        self.last_q1 = last_q1 if scores_qK.shape[1] == self.k else last_q1.fill_(-float("inf"))
+
+
+def _above(scores_qn: Tensor, last_q1: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column of all scores above their row's ``last_q1``; within a row, columns ascend."""
+    import torch
+
+    width = scores_qn.shape[1]
+    whole = width // _GROUP * _GROUP
+    rows_C, places_C = torch.nonzero(scores_qn[:, whole:] > last_q1, as_tuple=True)
+    if whole == 0:
+        return rows_C, places_C
+    groups_qGn = scores_qn[:, :whole].unflatten(1, (-1, _GROUP))
+    rows_G, groups_G = torch.nonzero(groups_qGn.amax(2) > last_q1, as_tuple=True)
+    which_C, inside_C = torch.nonzero(groups_qGn[rows_G, groups_G] > last_q1[rows_G], as_tuple=True)
+    return (
+        torch.cat([rows_G[which_C], rows_C]),
+        torch.cat([groups_G[which_C] * _GROUP + inside_C, places_C + whole]),
+    )
+
+
+def _descending(scores: Tensor) -> Tensor:
+    """Whole numbers from 0 to 2**32 - 1 in the opposite order of float32 scores, equal where they are equal."""
+    import torch
+
+    # 0 is added because minus zero equals zero, but not in its bits.
+    bits = (scores + 0.0).view(torch.int32).long()
+    return torch.where(bits < 0, bits + 2**32, 2**31 - 1 - bits)
 
 
 def _best(scores_qn: Tensor, k: int, start_n: int) -> tuple[Tensor, Tensor]:
@@ -176,25 +376,9 @@ def _best(scores_qn: Tensor, k: int, start_n: int) -> tuple[Tensor, Tensor]:
     return _ordered(scores_qk, indices_qk + start_n)
 
 
-def _merge(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, Tensor]:
-    import torch
-
-    scores, indices = _ordered(torch.cat([a[0], b[0]], dim=1), torch.cat([a[1], b[1]], dim=1))
-    return scores[:, :k].contiguous(), indices[:, :k].contiguous()
-
-
 def _ordered(scores_qk: Tensor, indices_qk: Tensor) -> tuple[Tensor, Tensor]:
     """Sorted by score descending, then index ascending: two stable sorts, the lesser key first."""
     by_index = indices_qk.argsort(dim=1)
     scores_qk, indices_qk = scores_qk.gather(1, by_index), indices_qk.gather(1, by_index)
     by_score = scores_qk.argsort(dim=1, descending=True, stable=True)
     return scores_qk.gather(1, by_score), indices_qk.gather(1, by_score)
-
-
-def _collect(kept: dict[tuple[int, int], tuple[Tensor, Tensor]], dim: int, starts: Sequence[int]) -> TopK:
-    import torch
-
-    return TopK(
-        torch.cat([kept[start, dim][0] for start in starts]).cpu(),
-        torch.cat([kept[start, dim][1] for start in starts]).cpu(),
-    )

@@ -129,13 +129,14 @@ class RetrievalEvaluator:
         output_dir: str | Path | None = None,
         epoch: float | None = None,
         steps: int | None = None,
+        ranks: Ranks | None = None,
     ) -> dict[str, float]:
-        """Evaluate ``encoder``.
+        """Evaluate ``encoder``; with ``ranks``, on all of them together, and each returns the same.
 
         With ``output_dir``, ``retrieval_<name>.json`` there gets the whole result, and
         ``retrieval_<name>_history.jsonl`` one more line of means with epoch and step.
         """
-        result = self.evaluate(encoder)
+        result = self.evaluate(encoder, ranks)
         means = result.flat(self.prefix)
         if output_dir is not None:
             stem = re.sub(r"[^\w.-]+", "-", f"retrieval_{self.name}" if self.name else "retrieval")
@@ -145,33 +146,40 @@ class RetrievalEvaluator:
                 history.write(json.dumps(when | means) + "\n")
         return means
 
-    def evaluate(self, encoder: RetrievalEncoder) -> RetrievalResult:
+    def evaluate(self, encoder: RetrievalEncoder, ranks: Ranks | None = None) -> RetrievalResult:
         """As calling, with everything that was found; also kept as `last`."""
         started = time.perf_counter()
-        queries = encoder.encode_query(list(self.queries.values()), **self.query_options)
+        queries = encode_share(encoder.encode_query, list(self.queries.values()), self.query_options, ranks)
+        if ranks is not None:
+            queries = gather_vectors(queries, ranks)
+        assert queries is not None
         # Before the corpus is encoded, which may take hours.
         if self.dims and not 1 <= min(self.dims) <= max(self.dims) <= queries.dim:
             raise ConfigError(f"dims {list(self.dims)} must lie in the model's {queries.dim} dimensions")
         queries_done = time.perf_counter()
-        documents = encoder.encode_document(list(self.corpus.values()), **self.document_options)
+        values = list(self.corpus.values())
+        documents = encode_share(encoder.encode_document, values, self.document_options, ranks)
         documents_done = time.perf_counter()
-        self.last = score_embeddings(
+        dims = tuple(dict.fromkeys((queries.dim, *self.dims)))
+        self.last = _score(
             self.queries,
-            queries,
             list(self.corpus),
-            documents,
             self.relevant,
-            dims=self.dims,
-            similarity=encoder.similarity_fn_name,
+            sharded_search(
+                queries, documents, len(values), self.depth, dims, encoder.similarity_fn_name, self.block_scores, ranks
+            ),
+            dims=dims,
             metrics=self.metrics,
             primary=self.primary,
-            depth=self.depth,
-            block_scores=self.block_scores,
         )
-        self.last.facts["seconds"] = {
-            "encode queries": round(queries_done - started, 3),
-            "encode corpus": round(documents_done - queries_done, 3),
-            "search": round(time.perf_counter() - documents_done, 3),
+        self.last.facts |= {
+            "similarity": encoder.similarity_fn_name,
+            "embedding dimension": queries.dim,
+            "seconds": {
+                "encode queries": round(queries_done - started, 3),
+                "encode corpus": round(documents_done - queries_done, 3),
+                "search": round(time.perf_counter() - documents_done, 3),
+            },
         }
         return self.last
 
@@ -213,25 +221,55 @@ def score_embeddings(
         position = {docid: number for number, docid in enumerate(ids)}
     metrics = with_primary(metrics, primary)
     full, depth = document_embeddings.dim, _depth(metrics, depth)
+    every_dim = tuple(dict.fromkeys((full, *dims)))
+    result = _score(
+        queries,
+        ids,
+        gains,
+        sharded_search(
+            query_embeddings, document_embeddings, len(ids), depth, every_dim, similarity, block_scores, None
+        ),
+        dims=every_dim,
+        metrics=metrics,
+        primary=primary,
+    )
+    result.facts |= {"similarity": similarity, "embedding dimension": full}
+    return result
 
+
+def _score(
+    queries: Mapping[str, Any],
+    ids: Sequence[str],
+    relevant: Mapping[str, Mapping[str, float]],
+    search: Search,
+    *,
+    dims: tuple[int, ...],
+    metrics: Sequence[str],
+    primary: str,
+) -> RetrievalResult:
+    """Searches, and scores what is found.
+
+    Args:
+        queries: id -> value.
+        ids: document ids, descending.
+        relevant: query id -> document id -> gain.
+        search: first query's number, and the one after the last -> dimension -> their best documents.
+        dims: the full width first.
+        metrics, primary: as of `RetrievalEvaluator`.
+    """
+    full = dims[0]
+    position = {docid: number for number, docid in enumerate(ids)}
     lookup_N = np.zeros(len(ids))
-    parts: dict[int, list[Result]] = {dim: [] for dim in dict.fromkeys((full, *dims))}
+    parts: dict[int, list[Result]] = {dim: [] for dim in dims}
     top: dict[str, list[tuple[str, float]]] = {}
     first_rank: dict[str, int | None] = {}
     qids = list(queries)
     for start in range(0, len(qids), _QUERIES_AT_ONCE):
         block = qids[start : start + _QUERIES_AT_ONCE]
-        found = search_top_k(
-            query_embeddings.values[start : start + len(block)],
-            document_embeddings.values,
-            depth,
-            dims=tuple(parts),
-            similarity=similarity,
-            block_scores=block_scores,
-        )
+        found = search(start, start + len(block))
         for dim, best in found.items():
             ranked = [
-                (qid, _gains(row_K, gains[qid], position, lookup_N), gains[qid])
+                (qid, _gains(row_K, relevant[qid], position, lookup_N), relevant[qid])
                 for qid, row_K in zip(block, best.indices.numpy())
             ]
             parts[dim].append(score_rankings(ranked, metrics))
@@ -248,19 +286,16 @@ def score_embeddings(
         top=top,
         first_rank=first_rank,
         queries={qid: query_text(value) for qid, value in queries.items()},
-        relevant=gains,
+        relevant=relevant,
         corpus_size=len(ids),
-        facts={"similarity": similarity, "embedding dimension": full},
+        facts={},
     )
 
 
-def _gains(
-    row_K: np.ndarray, judged: Mapping[str, float], position: Mapping[str, int], lookup_N: np.ndarray
-) -> np.ndarray:
+def _gains(row_K: np.ndarray, judged: tuple[np.ndarray, np.ndarray], lookup_N: np.ndarray) -> np.ndarray:
     """Gains (K,) of the documents of ``row_K``; ``lookup_N`` is scratch space, zero before and after."""
-    known = {position[docid]: gain for docid, gain in judged.items() if docid in position}
-    places = list(known)
-    lookup_N[places] = list(known.values())
+    places, gains = judged
+    lookup_N[places] = gains
     gains_K = lookup_N[row_K]
     lookup_N[places] = 0.0
     return gains_K
