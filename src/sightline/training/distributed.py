@@ -256,11 +256,23 @@ def launched_rank() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
+# What RuntimeErrors say that are a lack of memory: torch's CPU allocator on Linux and Windows, oneDNN (which has no
+# word of its own for it), cuBLAS and cuDNN.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a smaller step could have gone well: the device or the machine had no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def _corner(shape: Sequence[int]) -> tuple[slice, ...]:

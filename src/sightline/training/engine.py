@@ -18,7 +18,7 @@ from sightline.training.distributed import ALONE, Ranks
 from sightline.training.limits import Limits
 from sightline.training.memory import peak_bytes
 from sightline.training.plan import Collate, MemoryPlan
-from sightline.training.recovery import Undo, fits_alone, out_of_memory_in, too_large
+from sightline.training.recovery import Attempt, Undo, fits_alone, out_of_memory_in, too_large
 from sightline.training.samples import Sample
 from sightline.training.step import RandomState, Step, device_of
 from sightline.training.window import LogWindow
@@ -61,7 +61,7 @@ class Engine:
         self._plan = MemoryPlan(args, self.limits)
         self._window = LogWindow()
         self._steps = 0
-        self._restored = False
+        self._last: tuple[Batch, int]  # as planned, and how many graphs were kept
 
     def prepare(
         self, model: nn.Module, collate: Collate, samples: Sequence[Sample], items_per_batch: int
@@ -97,17 +97,13 @@ class Engine:
         undo = Undo.before(model)
         state = RandomState.of(device_of(model))
         while True:
-            batch = self._within_limits(batch)
-            kept = self._plan.kept(model, batch)
-            if not self._steps:
-                self._say(self._plan.line(batch, kept))
-            step = Step(kept, self.args.autocast, self.ranks)
-            attempt = out_of_memory_in(partial(step.run, model, batch, self.loss, scale=scale, sync=sync))
+            attempt = out_of_memory_in(partial(self._attempt, model, batch, scale=scale, sync=sync))
             if attempt.reason is None:
                 break
             undo.restore(model)
             state.restore()
-            self._make_smaller(model, batch, kept, attempt.reason, elsewhere=attempt.elsewhere)
+            self._make_smaller(model, attempt)
+        batch, kept = self._last
         self._steps += 1
         self._window.add(attempt.result, batch, kept=kept, share=share)
         if self._steps == 1:
@@ -136,30 +132,36 @@ class Engine:
         if state:
             self.limits.set(state["token_budget"], state["max_items"])
 
-    def _within_limits(self, batch: Batch) -> Batch:
-        """The batch, made again if it was planned under wider limits than there are now."""
-        if self._rebuild is None or self._plan.is_within(batch):
-            return batch
-        return self._rebuild(batch)
+    def _attempt(
+        self, model: nn.Module, batch: Batch, *, scale: float | Tensor, sync: bool
+    ) -> dict[str, Tensor]:
+        if self._rebuild is not None and not self._plan.is_within(batch):
+            batch = self._rebuild(batch)
+        self._last = batch, 0
+        kept = self._plan.kept(model, batch)
+        self._last = batch, kept
+        if not self._steps:
+            self._say(self._plan.line(batch, kept))
+        return Step(kept, self.args.autocast, self.ranks).run(model, batch, self.loss, scale=scale, sync=sync)
 
-    def _make_smaller(
-        self, model: nn.Module, batch: Batch, kept: int, reason: str, *, elsewhere: bool
-    ) -> None:
-        """Halves the budgets.
+    def _make_smaller(self, model: nn.Module, attempt: Attempt) -> None:
+        """Halves the budgets after a lack of memory.
 
         Raises:
             TrainingError: there is nothing left to halve.
         """
+        batch, kept = self._last
+        assert attempt.reason is not None
         single = all(len(one) == 1 for one in batch.micro_batches) or self._rebuild is None
-        if single and not kept and not elsewhere:
-            alone = fits_alone(model, batch, self.args.autocast)
-            raise too_large(batch, reason, item_fits=alone)
+        if single and not kept and not attempt.elsewhere:
+            item_fits = fits_alone(model, batch, self.args.autocast)
+            raise too_large(batch, attempt.reason, item_fits=item_fits)
         self._plan.shrink(batch, kept)
-        budget = self.limits.token_budget
         self._say(
-            f"Out of memory with {len(batch.micro_batches):,} micro-batches, {kept:,} of them kept ({reason}). "
-            f"The step is done again with at most {budget:,} tokens per micro-batch and "
-            f"{(self._plan.room or 0) / 1e9:.2f} GB for graphs; so are all that follow.",
+            f"Out of memory with {len(batch.micro_batches):,} micro-batches, {kept:,} of them kept "
+            f"({attempt.reason}). The step is done again, as all that follow, with at most "
+            f"{self.limits.token_budget:,} tokens per micro-batch and {(self._plan.room or 0) / 1e9:.2f} GB "
+            "for graphs.",
             logging.WARNING,
         )
 

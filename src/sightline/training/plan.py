@@ -48,6 +48,8 @@ BACKWARD = 2.0
 PROBE = 128
 # The vectors, a copy of them in float32, their gradient, and its parts by micro-batch.
 COPIES_OF_VECTORS = 4
+# Scores, their mask and what the loss makes of them; it works in blocks of bounded size.
+BYTES_PER_SCORE = 32
 # Values an optimizer keeps per trainable weight; AdamW's two where the name is not listed.
 OPTIMIZER_VALUES = {
     "sgd": 0.0, "adafactor": 0.1, "lion_32bit": 1.0, "adamw_bnb_8bit": 0.5, "adamw_8bit": 0.5,
@@ -249,7 +251,8 @@ class MemoryPlan:
         weights = sum(weight.numel() * weight.element_size() for weight in trainable)
         gradients = 1 + (args.gradient_accumulation_steps > 1)
         training = weights * (gradients + OPTIMIZER_VALUES.get(OptimizerNames(args.optim).value, 2.0))
-        loss = COPIES_OF_VECTORS * items * self._vector_bytes + block_bytes(device)
+        scores = min(block_bytes(device), BYTES_PER_SCORE * items * items)
+        loss = COPIES_OF_VECTORS * items * self._vector_bytes + scores
         base = used + training + loss + self._waiting
         self.account = Account(allowed, base)
         self.room = max(0.0, self.account.room)
