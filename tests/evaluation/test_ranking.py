@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.errors import ConfigError, DataError
-from sightline.evaluation.ranking import SIMILARITIES, search_top_k
+from sightline.evaluation.ranking import SIMILARITIES, merge_shards, search_top_k
 
 
 def naive(queries: torch.Tensor, documents: torch.Tensor, similarity: str) -> torch.Tensor:
@@ -60,6 +64,78 @@ def test_ties_go_to_the_lower_index_for_any_block_size(
         scores = (q[:, :dim] @ d[:, :dim].T).tolist()
         expected = [sorted(range(len(row)), key=lambda i: (-row[i], i))[:k] for row in scores]
         assert found[dim].indices.tolist() == expected
+
+
+@pytest.mark.parametrize("order", ["mixed", "worst first", "all equal", "minus zero"])
+@pytest.mark.parametrize("k", [1, 40, 1500])
+def test_many_documents_in_many_blocks(order: str, k: int) -> None:
+    """Past the first block only what beats the best so far is looked at; small integers keep ties common."""
+    generator = torch.Generator().manual_seed(k)
+    queries = torch.randint(1, 4, (6, 8), generator=generator).float()
+    documents = torch.randint(-3, 4, (5000, 8), generator=generator).float()
+    if order == "worst first":
+        documents = documents[documents.sum(1).argsort()]
+    elif order == "all equal":
+        documents[:] = 1.0
+    elif order == "minus zero":
+        documents[::2], documents[1::2] = -0.0, 0.0
+        queries[::2] = -queries[::2]
+    for block_scores in (6 * 33, 6 * 400, 2**24):
+        found = search_top_k(queries, documents, k, dims=(3, 8), similarity="dot", block_scores=block_scores)
+        for dim in (3, 8):
+            scores = queries[:, :dim] @ documents[:, :dim].T
+            expected = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+            assert torch.equal(found[dim].indices, expected)
+            assert torch.equal(found[dim].scores, scores.gather(1, expected))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    documents=st.lists(st.lists(st.integers(-2, 2), min_size=3, max_size=3), min_size=1, max_size=30),
+    borders=st.lists(st.integers(1, 29), max_size=4, unique=True),
+    k=st.integers(1, 35),
+)
+def test_merged_shards_equal_one_search(documents: list, borders: list[int], k: int) -> None:
+    d, q = torch.tensor(documents), torch.tensor([[1, -1, 2], [0, 1, 0]])
+    edges = [0, *sorted(border for border in borders if border < len(d)), len(d)]
+    shards = [
+        search_top_k(q, d[a:b], k, similarity="dot", dims=(3, 1), first_index=a) for a, b in pairwise(edges)
+    ]
+    whole = search_top_k(q, d, k, similarity="dot", dims=(3, 1))
+    for merged in (merge_shards(shards, k), merge_shards(shards[::-1], k)):
+        assert list(merged) == [3, 1]
+        for dim in whole:
+            assert torch.equal(merged[dim].indices, whole[dim].indices)
+            assert torch.equal(merged[dim].scores, whole[dim].scores)
+
+
+def test_shards_that_do_not_fit_are_refused() -> None:
+    one = search_top_k(torch.ones(2, 4), torch.ones(3, 4), 1)
+    with pytest.raises(DataError, match="no shards"):
+        merge_shards([], 1)
+    with pytest.raises(DataError, match=r"answer \[2, 1\] queries"):
+        merge_shards([one, search_top_k(torch.ones(1, 4), torch.ones(3, 4), 1)], 1)
+    with pytest.raises(DataError, match="different dimensions"):
+        merge_shards([one, search_top_k(torch.ones(2, 4), torch.ones(3, 4), 1, dims=(2,))], 1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_memory_mapped_documents(tmp_path: Path, dtype: str) -> None:
+    values = np.random.default_rng(0).standard_normal((3000, 12)).astype(dtype)
+    values.tofile(tmp_path / "vectors")
+    mapped = np.memmap(tmp_path / "vectors", dtype=dtype, mode="r", shape=values.shape)
+    queries = torch.randn(4, 12, generator=torch.Generator().manual_seed(0))
+    expected = search_top_k(queries, torch.from_numpy(values).float(), 7, dims=(12, 5))
+    found = search_top_k(queries, mapped, 7, dims=(12, 5))
+    for dim in (12, 5):
+        assert torch.equal(found[dim].indices, expected[dim].indices)
+        assert torch.equal(found[dim].scores, expected[dim].scores)
+    values[2999, 3] = np.nan
+    with pytest.raises(
+        DataError, match="1 of the documents have vectors that are not finite, first number 2999"
+    ):
+        search_top_k(queries, values, 7)
 
 
 def test_cosine_of_a_zero_vector_is_zero() -> None:
