@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sightline.errors import InputError
+from sightline.inputs.cache import fingerprint
 from sightline.inputs.collate import PaddingSide, collate, group_name, split_group
 from sightline.inputs.processor import ItemProcessor
 from sightline.modules.router import FUSED, RoutingTable
@@ -69,6 +70,10 @@ class Preprocessor:
         limits = [one.max_tokens for one in self.processors.values() if one.tokenizer is not None]
         known = [limit for limit in limits if limit is not None]
         return max(known) if known and len(known) == len(limits) else None
+
+    def fingerprint(self) -> str:
+        """A hash of the settings that decide an item's features."""
+        return fingerprint(self.processors, self.table)
 
     def _parts(self, item: Item, role: str | None) -> Mapping[str, str]:
         """Route per modality of an item; a single route of a whole item under its modality."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader
 
+from sightline.errors import ConfigError
+from sightline.inputs.cache import CachedPreprocessor, FeatureCache
+from sightline.models.preprocess import Preprocessor
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, BatchBuilder, Delivery
 from sightline.training.check import bad_rows_error, check_rows
@@ -17,7 +20,7 @@ from sightline.training.limits import parse_bytes
 from sightline.training.rows import Rows, choose_columns
 from sightline.training.samples import Sample, Sizes, take_samples
 from sightline.training.sampling import BatchOrder
-from sightline.types import Batch
+from sightline.types import Batch, Features
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +69,21 @@ class RowSource:
             name=name,
         )
         return BatchBuilder(
-            preprocess=encoder.preprocessor,
+            preprocess=self._preprocess(),
             collate=encoder.collate,
             columns=columns,
             modalities=encoder.modalities,
             limits=self.limits,
         )
+
+    def _preprocess(self) -> Callable[..., Features]:
+        preprocess, folder = self.encoder.preprocessor, self.args.preprocess_cache
+        if folder is None:
+            return preprocess
+        if not isinstance(preprocess, Preprocessor):
+            raise ConfigError("preprocess_cache is for an Encoder; leave it out for this model")
+        size = parse_bytes(self.args.preprocess_cache_bytes, "preprocess_cache_bytes")
+        return CachedPreprocessor(preprocess, FeatureCache(folder, size), preprocess.fingerprint())
 
     def loader(self, rows: Rows, order: BatchOrder, name: str) -> DataLoader[Delivery]:
         """Batches in the order of ``order``, prepared by the run's worker processes."""
