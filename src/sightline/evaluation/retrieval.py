@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from sightline.evaluation.metrics import (
     parse_metric,
     score_rankings,
 )
-from sightline.evaluation.ranking import search_top_k
 from sightline.evaluation.results import (
     DEFAULT_METRICS,
     SHOWN,
@@ -32,8 +31,12 @@ from sightline.evaluation.results import (
     query_text,
     with_primary,
 )
+from sightline.evaluation.sharing import Search, encode_share, gather_vectors, shared_search
 from sightline.files import write_json
 from sightline.types import Embeddings
+
+if TYPE_CHECKING:
+    from sightline.training.distributed import Ranks
 
 _QUERIES_AT_ONCE = 1024
 
@@ -149,37 +152,45 @@ class RetrievalEvaluator:
     def evaluate(self, encoder: RetrievalEncoder, ranks: Ranks | None = None) -> RetrievalResult:
         """As calling, with everything that was found; also kept as `last`."""
         started = time.perf_counter()
-        queries = encode_share(encoder.encode_query, list(self.queries.values()), self.query_options, ranks)
-        if ranks is not None:
-            queries = gather_vectors(queries, ranks)
-        assert queries is not None
+        own = encode_share(
+            encoder.encode_query, list(self.queries.values()), self.query_options, ranks, "queries"
+        )
+        queries = gather_vectors(own, ranks)
         # Before the corpus is encoded, which may take hours.
         if self.dims and not 1 <= min(self.dims) <= max(self.dims) <= queries.dim:
             raise ConfigError(f"dims {list(self.dims)} must lie in the model's {queries.dim} dimensions")
         queries_done = time.perf_counter()
         values = list(self.corpus.values())
-        documents = encode_share(encoder.encode_document, values, self.document_options, ranks)
+        documents = encode_share(encoder.encode_document, values, self.document_options, ranks, "documents")
         documents_done = time.perf_counter()
         dims = tuple(dict.fromkeys((queries.dim, *self.dims)))
+        similarity = encoder.similarity_fn_name
+        search = shared_search(
+            queries,
+            documents,
+            len(values),
+            ranks,
+            depth=self.depth,
+            dims=dims,
+            similarity=similarity,
+            block_scores=self.block_scores,
+        )
         self.last = _score(
             self.queries,
             list(self.corpus),
             self.relevant,
-            sharded_search(
-                queries, documents, len(values), self.depth, dims, encoder.similarity_fn_name, self.block_scores, ranks
-            ),
-            dims=dims,
+            search,
+            full=queries.dim,
+            dims=self.dims,
             metrics=self.metrics,
             primary=self.primary,
         )
-        self.last.facts |= {
-            "similarity": encoder.similarity_fn_name,
-            "embedding dimension": queries.dim,
-            "seconds": {
-                "encode queries": round(queries_done - started, 3),
-                "encode corpus": round(documents_done - queries_done, 3),
-                "search": round(time.perf_counter() - documents_done, 3),
-            },
+        self.last.facts["similarity"] = similarity
+        self.last.facts["embedding dimension"] = queries.dim
+        self.last.facts["seconds"] = {
+            "encode queries": round(queries_done - started, 3),
+            "encode corpus": round(documents_done - queries_done, 3),
+            "search": round(time.perf_counter() - documents_done, 3),
         }
         return self.last
 
@@ -221,29 +232,29 @@ def score_embeddings(
         position = {docid: number for number, docid in enumerate(ids)}
     metrics = with_primary(metrics, primary)
     full, depth = document_embeddings.dim, _depth(metrics, depth)
-    every_dim = tuple(dict.fromkeys((full, *dims)))
-    result = _score(
-        queries,
-        ids,
-        gains,
-        sharded_search(
-            query_embeddings, document_embeddings, len(ids), depth, every_dim, similarity, block_scores, None
-        ),
-        dims=every_dim,
-        metrics=metrics,
-        primary=primary,
+    search = shared_search(
+        query_embeddings,
+        document_embeddings,
+        len(ids),
+        None,
+        depth=depth,
+        dims=tuple(dict.fromkeys((full, *dims))),
+        similarity=similarity,
+        block_scores=block_scores,
     )
-    result.facts |= {"similarity": similarity, "embedding dimension": full}
+    result = _score(queries, ids, gains, search, full=full, dims=dims, metrics=metrics, primary=primary)
+    result.facts.update({"similarity": similarity, "embedding dimension": full})
     return result
 
 
 def _score(
     queries: Mapping[str, Any],
     ids: Sequence[str],
-    relevant: Mapping[str, Mapping[str, float]],
+    relevant: dict[str, dict[str, float]],
     search: Search,
     *,
-    dims: tuple[int, ...],
+    full: int,
+    dims: Sequence[int],
     metrics: Sequence[str],
     primary: str,
 ) -> RetrievalResult:
@@ -253,14 +264,20 @@ def _score(
         queries: id -> value.
         ids: document ids, descending.
         relevant: query id -> document id -> gain.
-        search: first query's number, and the one after the last -> dimension -> their best documents.
-        dims: the full width first.
-        metrics, primary: as of `RetrievalEvaluator`.
+        search: finds the best documents at the full width and at each of ``dims``.
+        full: the full width.
+        dims, metrics, primary: as of `RetrievalEvaluator`.
     """
-    full = dims[0]
     position = {docid: number for number, docid in enumerate(ids)}
     lookup_N = np.zeros(len(ids))
-    parts: dict[int, list[Result]] = {dim: [] for dim in dims}
+    places = {
+        qid: (
+            np.array([position[docid] for docid in judged if docid in position], dtype=np.int64),
+            np.array([gain for docid, gain in judged.items() if docid in position]),
+        )
+        for qid, judged in relevant.items()
+    }
+    parts: dict[int, list[Result]] = {dim: [] for dim in dict.fromkeys((full, *dims))}
     top: dict[str, list[tuple[str, float]]] = {}
     first_rank: dict[str, int | None] = {}
     qids = list(queries)
@@ -269,7 +286,7 @@ def _score(
         found = search(start, start + len(block))
         for dim, best in found.items():
             ranked = [
-                (qid, _gains(row_K, relevant[qid], position, lookup_N), relevant[qid])
+                (qid, _gains(row_K, places[qid], lookup_N), relevant[qid])
                 for qid, row_K in zip(block, best.indices.numpy())
             ]
             parts[dim].append(score_rankings(ranked, metrics))
@@ -288,7 +305,6 @@ def _score(
         queries={qid: query_text(value) for qid, value in queries.items()},
         relevant=relevant,
         corpus_size=len(ids),
-        facts={},
     )
 
 
