@@ -19,6 +19,7 @@ __all__ = [
     "Item",
     "Matryoshka",
     "Recipe",
+    "Reranker",
     "RetrievalEvaluator",
     "Searcher",
     "SightlineError",
@@ -40,6 +41,7 @@ _HOMES: dict[str, str] = {
     "Item": "sightline.types",
     "Matryoshka": "sightline.losses.compose",
     "Recipe": "sightline.config.recipe",
+    "Reranker": "sightline.models.reranker",
     "RetrievalEvaluator": "sightline.evaluation.retrieval",
     "Searcher": "sightline.search.searcher",
     "SightlineError": "sightline.errors",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from sightline.losses.compose import Matryoshka as Matryoshka
     from sightline.losses.contrastive import InfoNCE as InfoNCE
     from sightline.models.encoder import Encoder as Encoder
+    from sightline.models.reranker import Reranker as Reranker
     from sightline.runs.train import run_recipe as run_recipe
     from sightline.search.index import build_index as build_index
     from sightline.search.searcher import Searcher as Searcher

@@ -81,4 +81,4 @@ def test_python_in_the_docs_uses_names_that_exist(path: Path) -> None:
         except SyntaxError:
             assert "…" in block or "# Sightline" in block, block  # two columns side by side are not a program
     used = set(re.findall(r"\bsl\.(\w+)", text))
-    assert used <= set(sightline.__all__) | {"Reranker"}
+    assert used <= set(sightline.__all__)

@@ -102,7 +102,7 @@ def qwen3_vl(folder: Path, *, min_pixels: int = 28 * 28, max_pixels: int = 56 * 
     return folder
 
 
-def _word_pieces(folder: Path, limit: int = 64) -> int:
+def bert_tokenizer(folder: Path, limit: int = 64) -> int:
     """Writes a BERT word-piece tokenizer into ``folder``; returns its size."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertTokenizerFast
@@ -121,7 +121,7 @@ def bert(folder: Path, *, dropout: float = 0.1, seed: int = 0) -> Path:
     import torch
     from transformers import BertConfig, BertModel
 
-    size = _word_pieces(folder)
+    size = bert_tokenizer(folder)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
@@ -185,7 +185,7 @@ def clip(folder: Path, *, seed: int = 0) -> Path:
     import torch
     from transformers import BertTokenizerFast, CLIPConfig, CLIPModel
 
-    size = _word_pieces(folder, limit=32)
+    size = bert_tokenizer(folder, limit=32)
     facts = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(facts | {"processor_class": "CLIPProcessor"}))
     (folder / "preprocessor_config.json").write_text(

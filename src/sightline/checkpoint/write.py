@@ -19,6 +19,7 @@ from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.heads import ACTIVATIONS, Dense, LayerNorm
 from sightline.modules.router import Router
+from sightline.modules.sequence_scores import SequenceScores
 
 
 def write_checkpoint(
@@ -54,6 +55,8 @@ def write_checkpoint(
     _write_parts(aside, parts)
     facts.versions = _versions()
     write_json(aside / layout.MODEL, facts.to_json())
+    if facts.activation_fn:
+        _name_activation(aside / "config.json", facts.activation_fn)
     fusion = next(
         (dict(part.table.fusion) for part in parts if isinstance(part, Router) and part.table.fusion), None
     )
@@ -114,7 +117,7 @@ def _write_parts(folder: Path, parts: Sequence[Module]) -> None:
     entries = []
     for idx, part in enumerate(parts):
         # As ST does: the first part lies in the root.
-        in_root = idx == 0 and isinstance(part, (Backbone, Router))
+        in_root = idx == 0 and isinstance(part, (Backbone, Router, SequenceScores))
         path = "" if in_root else f"{idx}_{dialects.FOLDER_NAMES[part.kind]}"
         write_part(part, folder / path if path else folder)
         entries.append({"idx": idx, "name": str(idx), "path": path, "type": spelling(part)})
@@ -131,7 +134,7 @@ def spelling(part: Module) -> str:
 def write_part(part: Module, folder: Path) -> None:
     """Writes one part's settings and weights into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(part, Backbone):
+    if isinstance(part, (Backbone, SequenceScores)):
         _write_backbone(part, folder)
     elif isinstance(part, Router):
         _write_router(part, folder)
@@ -141,19 +144,35 @@ def write_part(part: Module, folder: Path) -> None:
             facts = dialects.legacy_pooling_facts(facts)
         write_json(folder / "config.json", facts)
         if isinstance(part, Dense):
-            _check_activation(part.activation)
+            activation_path(part.activation)
         if isinstance(part, (Dense, LayerNorm)):
             _write_weights(part, folder)
 
 
-def _check_activation(activation: nn.Module) -> None:
-    """The format holds an activation's class alone, so one that is more than its class cannot be saved."""
-    known = ACTIVATIONS.get(f"{type(activation).__module__}.{type(activation).__name__}")
+def activation_path(activation: nn.Module) -> str:
+    """The class path an activation is written as.
+
+    Raises:
+        CheckpointError: the activation is more than its class, which is all the format holds.
+    """
+    path = f"{type(activation).__module__}.{type(activation).__name__}"
+    known = ACTIVATIONS.get(path)
     if known is None or repr(known()) != repr(activation):
         raise CheckpointError(
             f"the checkpoint format cannot express the activation {activation!r}; known, each without arguments: "
             + ", ".join(sorted(cls.__name__ for cls in ACTIVATIONS.values()))
         )
+    return path
+
+
+def _name_activation(path: Path, activation: str) -> None:
+    """Names a reranker's activation where ST 2 to 5 look for it: they know no other file than transformers'."""
+    facts = layout.read_facts(path)
+    facts |= {
+        "sentence_transformers": {"activation_fn": activation},
+        "sbert_ce_default_activation_function": activation,
+    }
+    write_json(path, facts)
 
 
 def _write_weights(part: Module, folder: Path) -> None:
@@ -171,14 +190,14 @@ def _as_of_st2(part: Backbone) -> bool:
     )
 
 
-def _write_backbone(part: Backbone, folder: Path) -> None:
+def _write_backbone(part: Backbone | SequenceScores, folder: Path) -> None:
     part.model.save_pretrained(folder)
     tokenizer = part.processor.tokenizer
     if isinstance(tokenizer, PreTrainedTokenizerFast):
         # The files say what the model is, not which text was last cut.
         tokenizer.backend_tokenizer.no_truncation()
     part.processor.processor.save_pretrained(folder)
-    if _as_of_st2(part):
+    if isinstance(part, Backbone) and _as_of_st2(part):
         facts: dict[str, Any] = {
             "max_seq_length": part.processor.max_tokens,
             "do_lower_case": part.processor.lower_case,

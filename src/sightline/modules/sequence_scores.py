@@ -38,7 +38,9 @@ class SequenceScores(Module):
     @property
     def labels(self) -> int:
         """Scores per pair."""
-        return int(self.model.config.num_labels)
+        labels = self.model.config.num_labels
+        assert labels is not None
+        return labels
 
     @property
     def output_dim(self) -> int:
