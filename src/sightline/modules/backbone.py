@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,6 +16,8 @@ from sightline.inputs.pixels import PIXELS
 from sightline.inputs.processor import ItemProcessor
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable, Modality
+from sightline.modules.cpu import cpu_operators
+from sightline.modules.packing import TEXT, Packing, find_packing
 
 # Entries of a micro-batch that are ours and never arguments of the model.
 _OURS = frozenset({"modality", "route", "fused", "prompt_length", "sentence_embedding", "token_embeddings"})
@@ -47,6 +50,7 @@ class Backbone(Module):
         self.table = table
         self.task = task
         self._arguments: dict[str, frozenset[str] | None] = {}
+        self._packings: dict[str, Packing | None] = {}
 
     @property
     def output_dim(self) -> int:
@@ -84,21 +88,41 @@ class Backbone(Module):
         return facts | ({"format": self.processor.message_format} if modality == "message" else {})
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
+        with cpu_operators(self.model.device):
+            return self._run(features)
+
+    def _run(self, features: dict[str, Any]) -> dict[str, Any]:
         modality = features.get("modality", "text")
         call = self.table.calls[tuple(modality.split("+")) if "+" in modality else modality]
         method = getattr(self.model, call.method)
         arguments = self._accepted(call.method, features)
         if PIXELS in arguments:
             arguments[PIXELS] = self._pixels(arguments[PIXELS])
-        hidden_states = call.output is not None and "hidden_states" in call.output
-        output = method(
-            **arguments, return_dict=True, **({"output_hidden_states": True} if hidden_states else {})
-        )
-        value = _entry(output, call.output)
+        packing = self._packing_for(call, arguments)
+        if packing is not None:
+            value = packing.call(method, arguments, lambda output: _entry(output, call.output))
+        else:
+            hidden_states = call.output is not None and "hidden_states" in call.output
+            output = method(
+                **arguments, return_dict=True, **({"output_hidden_states": True} if hidden_states else {})
+            )
+            value = _entry(output, call.output)
         if value.ndim == 4:  # convolutional towers: (N, D, H, W) -> (N, H * W, D)
             value = value.flatten(2).transpose(1, 2)
         features[self.table.writes] = value
         return features
+
+    def _packing_for(self, call: Call, arguments: Mapping[str, Tensor]) -> Packing | None:
+        """How to run these arguments without padding, or None to run them as they are."""
+        if call != Call() or not {"input_ids", "attention_mask"} <= set(arguments) <= TEXT:
+            return None
+        # Recomputed activations would run outside of the context that tells attention where sequences end.
+        if torch.compiler.is_compiling() or self.model.is_activation_checkpointing:
+            return None
+        device = arguments["input_ids"].device.type
+        if device not in self._packings:
+            self._packings[device] = find_packing(self.model, lambda output: _entry(output, call.output))
+        return self._packings[device]
 
     def _pixels(self, pixels: Tensor) -> Tensor:
         # Not only uint8: an image whose resized pixels are no whole numbers stays float, and raw all the same.
