@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ def notes() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one to talk to people, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def show_results(console: Console, outcome: Outcome) -> None:

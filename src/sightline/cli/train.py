@@ -21,9 +21,10 @@ def train(
 ) -> None:
     """Fine-tune a model as a recipe says, and measure it before and after.
 
-    Saves the model, the resolved recipe, results.json and report.html in the recipe's output folder.
+    Saves the model, the resolved recipe, results.json and report.html in the recipe's output folder. On several
+    devices: torchrun --nproc_per_node 4 -m sightline.cli.main train recipe.toml
     """
-    from sightline.cli.console import notes, results, show_results, write_json
+    from sightline.cli.console import is_main_process, notes, results, show_results, write_json
     from sightline.cli.models import quiet_transformers
     from sightline.config.load import load_recipe
 
@@ -38,6 +39,8 @@ def train(
         raise KeyboardInterrupt(
             f"Interrupted; the same command with --resume goes on from {checkpoint}" if checkpoint else ""
         ) from None
+    if not is_main_process():
+        return
     if as_json:
         write_json(run.outcome.to_json())
         return

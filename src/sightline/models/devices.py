@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -10,9 +11,10 @@ from sightline.errors import ConfigError
 
 
 def default_device() -> str:
-    """``cuda``, ``mps`` or ``cpu``, whichever the machine has first."""
+    """``cuda``, ``mps`` or ``cpu``, whichever the machine has first; of several GPUs the one torchrun meant."""
     if torch.cuda.is_available():
-        return "cuda"
+        mine = os.environ.get("LOCAL_RANK")
+        return "cuda" if mine is None else f"cuda:{mine}"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sightline.documents.dataset import Dataset, Fields
     from sightline.evaluation.retrieval import RetrievalEvaluator
     from sightline.models.encoder import Encoder
+    from sightline.training.distributed import Ranks
 
 
 _NEEDED: dict[Any, tuple[str, ...]] = {"text": ("text",), "image": ("image",), "both": ("text", "image")}
@@ -83,14 +84,15 @@ def encoder_row(
     *,
     name: str,
     dims: Sequence[int] | None = None,
+    ranks: Ranks | None = None,
 ) -> Row:
-    """`encoder` on the questions of `split`; every dimension comes from one encoding.
+    """`encoder` on the questions of `split`; every dimension comes from one encoding, which `ranks` share.
 
     Raises:
         DataError: the model does not take what `fields` asks for.
     """
     check_views(encoder, [fields])
-    result = evaluator_for(dataset, fields, split, dims=dims).evaluate(encoder)
+    result = evaluator_for(dataset, fields, split, dims=dims).evaluate(encoder, ranks)
     return Row(name, fields, result)
 
 

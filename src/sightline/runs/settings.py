@@ -12,6 +12,7 @@ from sightline.errors import ConfigError
 
 if TYPE_CHECKING:
     from sightline.training.arguments import TrainingArguments
+    from sightline.training.distributed import Ranks
 
 CHECKPOINTS = "checkpoints"
 # Decided by the recipe's other tables.
@@ -47,3 +48,15 @@ def training_arguments(recipe: Recipe, *, quiet: bool = False) -> TrainingArgume
     except (ValueError, TypeError, ImportError) as error:
         message = " ".join(str(error).split())
         raise ConfigError(f"{recipe.source}: [training]: {message}") from error
+
+
+def meet(arguments: TrainingArguments) -> Ranks:
+    """The processes that torchrun started with this one, once all of them are there; one alone otherwise.
+
+    Raises:
+        LostRankError: one of them ended.
+    """
+    from sightline.training.distributed import Ranks
+
+    _ = arguments.device  # transformers joins the processes when it is first asked for the device
+    return Ranks.of_process(arguments.ddp_timeout_delta)

@@ -17,7 +17,7 @@ from sightline.config.recipe import Recipe, TrainingConfig
 from sightline.errors import ConfigError
 from sightline.runs.evaluate import bm25_row, check_questions, check_views, encoder_row, evaluator_for
 from sightline.runs.outcome import Outcome
-from sightline.runs.settings import CHECKPOINTS, training_arguments
+from sightline.runs.settings import CHECKPOINTS, meet, training_arguments
 
 if TYPE_CHECKING:
     import datasets
@@ -58,7 +58,8 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     """Train as `recipe` says and measure before and after.
 
     Writes into `recipe.output.dir`: `resolved.toml` before the first step; checkpoints as the recipe says;
-    then the model in `final/`, `results.json` and `report.html`.
+    then the model in `final/`, `results.json` and `report.html`. Where torchrun started several processes, all
+    of them call it; they share the work, the first of them writes and tells.
 
     Args:
         recipe: what to do.
@@ -71,12 +72,16 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
         CheckpointError: the model cannot be loaded.
     """
     from sightline.documents.dataset import Dataset
+    from sightline.training.weights import save_from_main, with_whole_weights
 
     seconds: dict[str, float] = {}
-    say = partial(console.print, markup=False, soft_wrap=True) if console is not None else _silent
     output = Path(recipe.output.dir)
-    _check_output(recipe, output, resume)
     arguments = training_arguments(recipe, quiet=console is None or not console.is_terminal)
+    ranks = meet(arguments)
+    several = ranks if ranks.size > 1 else None
+    console = console if ranks.is_main else None
+    say = partial(console.print, markup=False, soft_wrap=True) if console is not None else _silent
+    ranks.from_main(lambda: _check_output(recipe, output, resume), "checking the output folder")
 
     with _timed(seconds, "load"):
         dataset = Dataset.load(recipe.data.dataset)
@@ -90,7 +95,8 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     saved_dim = recipe.model.truncate_dim or encoder.truncate_dim
     encoder.truncate_dim = None  # the run measures every dimension
     lasting = dataclasses.replace(recipe, output=dataclasses.replace(recipe.output, overwrite=False))
-    dump_recipe(lasting, output / RESOLVED, inherited=inherited, note=f"Resolved from {recipe.source}.")
+    if ranks.is_main:
+        dump_recipe(lasting, output / RESOLVED, inherited=inherited, note=f"Resolved from {recipe.source}.")
     say(f"{recipe.model.name}: {', '.join(encoder.modalities)}, {encoder.embedding_dim} dimensions")
     say(
         f"{len(pairs):,} pairs to train on; to measure with, {facts['questions']:,} questions over "
@@ -102,20 +108,23 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     dims = recipe.evaluated_dims
     split = recipe.evaluation.split
     with _timed(seconds, "evaluate before"):
-        if recipe.evaluation.bm25:
+        if recipe.evaluation.bm25 and ranks.is_main:
             say("measuring BM25 ...")
             outcome.rows.append(bm25_row(dataset, split))
         if recipe.evaluation.untuned:
             for view in views:
                 say(f"measuring the untuned model, pages as {view} ...")
-                outcome.rows.append(encoder_row(encoder, dataset, view, split, name=UNTUNED, dims=dims))
+                row = encoder_row(encoder, dataset, view, split, name=UNTUNED, dims=dims, ranks=several)
+                outcome.rows.append(row)
 
     with _timed(seconds, "train"):
         say("training ...")
         evaluator = None
         if arguments.eval_strategy != "no":
             evaluator = evaluator_for(dataset, views[0], split, dims=dims, show_progress=False)
-        checkpoint = newest_checkpoint(output) if resume else None
+        checkpoint = None
+        if resume:
+            checkpoint = ranks.from_main(lambda: newest_checkpoint(output), "looking for a checkpoint")
         card = train_told(
             encoder, loss, pairs, arguments, evaluator=evaluator, console=console, checkpoint=checkpoint
         )
@@ -123,18 +132,23 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     with _timed(seconds, "evaluate after"):
         for view in views:
             say(f"measuring the fine-tuned model, pages as {view} ...")
-            outcome.rows.append(encoder_row(encoder, dataset, view, split, name=TUNED, dims=dims))
+            with with_whole_weights(encoder):
+                row = encoder_row(encoder, dataset, view, split, name=TUNED, dims=dims, ranks=several)
+            outcome.rows.append(row)
 
     model = output / MODEL
     encoder.truncate_dim = saved_dim
-    encoder.save_pretrained(model, card=card)
+    save_from_main(encoder, model, ranks, card=card)
     encoder.name_or_path = str(model)  # an index built with it now is opened with what lies there
     facts |= {
         "model": recipe.model.name,
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
     }
-    outcome.write(output / RESULTS)
-    report = outcome.write_report(output / REPORT) if recipe.output.report else None
+    report = output / REPORT if recipe.output.report else None
+    if ranks.is_main:
+        outcome.write(output / RESULTS)
+        if report is not None:
+            outcome.write_report(report)
     return RunResult(output, model, encoder, outcome, report, seconds)
 
 
@@ -156,7 +170,13 @@ def train_told(
 
     with TrainingProgress(console, evaluator.primary_metric if evaluator else None) as progress:
         trainer = Trainer(
-            encoder, loss, train_dataset=pairs, args=arguments, evaluator=evaluator, callbacks=[progress]
+            encoder,
+            loss,
+            train_dataset=pairs,
+            args=arguments,
+            evaluator=evaluator,
+            callbacks=[progress],
+            tell=None if console is None else partial(console.print, markup=False, soft_wrap=True),
         )
         for chatty in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(chatty)
