@@ -11,7 +11,7 @@ STAMPS := $(VENV)/stamps
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check install docs clean
+.PHONY: help demo test check bench install docs clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 18
@@ -26,6 +26,9 @@ check: $(STAMPS)/dev  ## check format, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+bench: $(STAMPS)/test  ## measure against Sentence Transformers (45 minutes on two quiet cores)
+	benchmarks/run_all.sh
 
 install: $(STAMPS)/demo  ## install into .venv
 

@@ -3,7 +3,7 @@
 Everything is cut out of the PDFs in ``../shared/data`` (see the READMEs there); nothing of it is kept in the
 repository. Words and rendered pages are cached in the system's folder for temporary files.
 
-    triplets(64)                 64 (anchor, positive, negative), each 5 to 400 words
+    triplets(64)                 64 (anchor, positive, negative): 5 to 40 words, and 5 to 400 twice
     texts(5_000)                 5,000 texts of 5 to 400 words
     page_images(100)             paths of 100 page images, 600x800
     page_triplets(16)            16 (question, path of its page, path of another page of that document)
@@ -25,6 +25,7 @@ DATA = Path(os.environ.get("SIGHTLINE_SHARED_DATA", Path(__file__).parents[2] / 
 CACHE = Path(tempfile.gettempdir()) / "sightline-benchmarks"
 
 LENGTHS = (5, 400)  # words per text
+ANCHOR_LENGTHS = (5, 40)
 PAGE_SIZE = (600, 800)  # width, height in pixels
 
 
@@ -37,16 +38,23 @@ def texts(number: int, *, lengths: tuple[int, int] = LENGTHS, seed: int = 0) -> 
     return list(found)
 
 
-def triplets(number: int, *, lengths: tuple[int, int] = LENGTHS, seed: int = 0) -> list[dict[str, str]]:
+def triplets(
+    number: int,
+    *,
+    lengths: tuple[int, int] = LENGTHS,
+    anchor_lengths: tuple[int, int] = ANCHOR_LENGTHS,
+    seed: int = 0,
+) -> list[dict[str, str]]:
     """Rows of anchor, positive (the passage that follows the anchor) and negative (another passage).
 
-    All texts differ from each other, so that no item of a batch can be embedded in place of another.
+    Anchors are short, as questions are; lengths are in words, drawn evenly. All texts differ from each other, so
+    that no item of a batch can be embedded in place of another.
     """
     draw = random.Random(seed)
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
     while len(rows) < number:
-        anchor_length, positive_length = draw.randint(*lengths), draw.randint(*lengths)
+        anchor_length, positive_length = draw.randint(*anchor_lengths), draw.randint(*lengths)
         words = _document(draw)
         begin = draw.randrange(max(1, len(words) - anchor_length - positive_length))
         middle = begin + anchor_length

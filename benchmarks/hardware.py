@@ -158,7 +158,7 @@ def _step(name: str, *, peer: bool, number: int, bf16: bool) -> Any:
     import train_text
 
     if name == "text":
-        row = "bf16" if bf16 else "dropout"
+        row = "bf16" if bf16 else "cached"
         if peer:
             return train_text.theirs(row, train_text.BEST[row], number or 16)
         return train_text.ours(row, 8e9, number or 16)

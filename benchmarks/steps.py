@@ -37,6 +37,7 @@ def ours(
     device: str = "cpu",
     dtype: str = "float32",
     processor: Mapping[str, Any] | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
     allowed_bytes: float | None = None,
     **arguments: Any,
 ) -> Step:
@@ -51,6 +52,7 @@ def ours(
         device: where the model runs.
         dtype: the weights'.
         processor: changes to the processor's settings.
+        model_kwargs: of ``AutoModel.from_pretrained``.
         allowed_bytes: what the process may take at its peak; None leaves it to the engine.
         arguments: of `sightline.TrainingArguments`.
     """
@@ -60,7 +62,12 @@ def ours(
 
     transformers.utils.logging.disable_progress_bar()
     encoder = sl.Encoder.from_pretrained(
-        folder, device=device, dtype=dtype, config_kwargs=config, processor_kwargs=processor
+        folder,
+        device=device,
+        dtype=dtype,
+        model_kwargs=model_kwargs,
+        config_kwargs=config,
+        processor_kwargs=processor,
     )
     trainer = sl.Trainer(
         encoder,
