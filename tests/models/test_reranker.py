@@ -182,7 +182,9 @@ def test_save_and_load(folder: Path, tmp_path: Path) -> None:
         folder, device="cpu", activation=nn.Tanh(), prompts={"ask": "Ask: "}, default_prompt_name="ask",
         processor_kwargs={"model_max_length": 24},
     )  # fmt: skip
+    model.predict(PAIRS)  # which switches the attention function
     model.save_pretrained(tmp_path / "saved", card="# A reranker")
+    assert "attn" not in (tmp_path / "saved" / "config.json").read_text()
     again = Reranker.from_pretrained(tmp_path / "saved", device="cpu")
     assert again.predict(PAIRS).tolist() == model.predict(PAIRS).tolist()
     assert (again.prompts, again.default_prompt_name, again.max_tokens) == ({"ask": "Ask: "}, "ask", 24)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from sightline.inputs.collate import SEQUENCE_FILL, PaddingSide
 from sightline.inputs.processor import ItemProcessor
 from sightline.modules.backbone import padding_side
 from sightline.modules.base import Module
+from sightline.modules.classifiers import find_head
+from sightline.modules.cpu import cpu_operators
+from sightline.modules.packing import TEXT, Packing, find_packing
 
 SCORES = "scores"
 TASK = "sequence-classification"
@@ -18,6 +24,8 @@ TASK = "sequence-classification"
 
 class SequenceScores(Module):
     """Runs a transformers model for sequence classification and writes its logits, ``scores`` (N, labels).
+
+    Where body and head are known apart, the body runs without padding (see `packing`).
 
     Args:
         model: any model of ``AutoModelForSequenceClassification``.
@@ -34,6 +42,8 @@ class SequenceScores(Module):
         open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
         # A tokenizer may give more than the model takes, such as segment ids.
         self._arguments = frozenset(SEQUENCE_FILL) if open_ended else frozenset(parameters)
+        self._head = find_head(model)
+        self._packings: dict[str, Packing | None] = {}
 
     @property
     def labels(self) -> int:
@@ -72,5 +82,32 @@ class SequenceScores(Module):
             for name, value in features.items()
             if name in SEQUENCE_FILL and name in self._arguments
         }
-        features[SCORES] = self.model(**arguments, return_dict=True).logits
+        with cpu_operators(self.model.device):
+            packing = self._packing_for(arguments)
+            if packing is None:
+                features[SCORES] = self.model(**arguments, return_dict=True).logits
+            else:
+                assert self._head is not None
+                hidden_nLD = packing.call(self.model.base_model, arguments, _hidden)
+                features[SCORES] = self._head(
+                    self.model, hidden_nLD, arguments["input_ids"], arguments["attention_mask"]
+                )
         return features
+
+    def _packing_for(self, arguments: Mapping[str, Tensor]) -> Packing | None:
+        """How to run the model's body without padding, or None to run it as it is."""
+        if self._head is None or not {"input_ids", "attention_mask"} <= set(arguments) <= TEXT:
+            return None
+        if torch.compiler.is_compiling() or self.model.is_activation_checkpointing:
+            return None
+        device = arguments["input_ids"].device.type
+        if device not in self._packings:
+            body = self.model.base_model
+            assert isinstance(body, PreTrainedModel)
+            self._packings[device] = find_packing(body, _hidden)
+        return self._packings[device]
+
+
+def _hidden(output: Any) -> Tensor:
+    hidden: Tensor = output.last_hidden_state
+    return hidden
