@@ -63,6 +63,8 @@ class TinyEncoder(nn.Module):
     def preprocessor(self) -> Callable[..., Features]:
         return preprocess
 
+    packed_groups: frozenset[str] = frozenset()
+
     @property
     def device(self) -> torch.device:
         return self.out[0].weight.device

@@ -46,6 +46,8 @@ class Embedder(Protocol):
     @property
     def collate(self) -> Callable[[Sequence[Features], Sequence[int]], MicroBatch]: ...
     @property
+    def packed_groups(self) -> frozenset[str]: ...
+    @property
     def embedding_dim(self) -> int: ...
     def __call__(self, micro_batch: MicroBatch) -> Embeddings: ...
     def train(self, mode: bool = True) -> Any: ...
@@ -173,6 +175,7 @@ def _prepared(
     The stream is read here, in the caller's thread: what feeds it may not like another one.
     """
     device, preprocess, collate = encoder.device, encoder.preprocessor, encoder.collate
+    packed = encoder.packed_groups
     budget = settings.token_budget
     if budget is None:
         budget = CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
@@ -190,7 +193,7 @@ def _prepared(
         costs = [one.cost for one in made]
         batches = [
             collate([made[row] for row in rows], [piece.numbers[row] for row in rows])
-            for rows in plan(costs, [one.group for one in made], token_budget=budget)
+            for rows in plan(costs, [one.group for one in made], token_budget=budget, packed=packed)
         ]
         return costs, [_pin(batch) for batch in batches] if device.type == "cuda" else batches
 

@@ -14,6 +14,7 @@ from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.read import read_checkpoint
 from sightline.checkpoint.write import write_checkpoint
 from sightline.errors import CheckpointError, ConfigError, InputError
+from sightline.inputs.collate import group_name, split_group
 from sightline.models.devices import usable_device
 from sightline.models.encode import Settings, encode_items
 from sightline.models.encoding_progress import Report
@@ -214,7 +215,26 @@ class Encoder(nn.Module):
                 if tokenizer is not None
             },
             {route: backbone.padding_side for route, backbone in backbones.items()},
+            self.packed_groups,
         )
+
+    @property
+    def packed_groups(self) -> frozenset[str]:
+        """Groups of items whose texts run without padding on the model's device (see `inputs.planning.plan`)."""
+        found: set[str] = set()
+        for route, backbone in self.backbones().items():
+            call = backbone.processor.calls.get("message", backbone.processor.calls.get("text"))
+            if call is not None and backbone.packs_text:
+                found.add(group_name(route, call))
+        first = self.parts[0]
+        if isinstance(first, Backbone) and found:
+            # Routes that part behind one backbone are groups of their own.
+            calls = {split_group(group)[1] for group in found}
+            later = (part for part in self.parts if isinstance(part, Router))
+            found |= {
+                group_name(route, call) for part in later for route in part.table.routes for call in calls
+            }
+        return frozenset(found)
 
     def forward(self, micro_batch: MicroBatch) -> Embeddings:
         """Embeds one micro-batch on the model's device, at full dimension.

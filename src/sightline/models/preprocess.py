@@ -117,17 +117,19 @@ class Collator:
     Attributes:
         pad_ids: pad token per route; that of a model without routes at its backbone under ``""``.
         sides: likewise the side that is padded.
+        packed: groups whose texts the model runs without padding; what is padded here it takes out again.
     """
 
     pad_ids: Mapping[str, int]
     sides: Mapping[str, PaddingSide]
+    packed: frozenset[str] = frozenset()
 
     def __call__(self, features: Sequence[Features], indices: Sequence[int]) -> MicroBatch:
         route, _ = split_group(features[0].group)
         # Features of fused items are named by modality, and each modality went through a route of its own.
         named = dict(part.split("=") for part in route.split(FUSED)) if "=" in route else {"": route}
         routes = {prefix: call.split(":")[0] for prefix, call in named.items()}
-        return collate(
+        micro_batch = collate(
             features,
             indices,
             pad_token_id={
@@ -137,3 +139,6 @@ class Collator:
                 prefix: self.sides.get(name, self.sides.get("", "right")) for prefix, name in routes.items()
             },
         )
+        if micro_batch.cost.patches == 0 and features[0].group in self.packed:
+            micro_batch.padded_tokens = micro_batch.cost.tokens
+        return micro_batch

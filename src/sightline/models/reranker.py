@@ -15,6 +15,7 @@ from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.rerankers import read_reranker
 from sightline.checkpoint.write import activation_path, write_checkpoint
 from sightline.errors import ConfigError
+from sightline.inputs.collate import group_name
 from sightline.inputs.pairs import PairProcessor, parse_pair
 from sightline.models.devices import usable_device
 from sightline.models.encode import Settings
@@ -154,7 +155,12 @@ class Reranker(nn.Module):
         """``collate(features, indices) -> MicroBatch`` pads features once; it travels to worker processes too."""
         tokenizer = self.scorer.processor.tokenizer
         assert tokenizer is not None
-        return Collator({"": tokenizer.pad_token_id or 0}, {"": self.scorer.padding_side})
+        return Collator({"": tokenizer.pad_token_id or 0}, {"": self.scorer.padding_side}, self.packed_groups)
+
+    @property
+    def packed_groups(self) -> frozenset[str]:
+        """The group of all pairs, where the model runs them without padding."""
+        return frozenset({group_name("", "text")} if self.scorer.packs_text else ())
 
     def forward(self, micro_batch: MicroBatch) -> Tensor:
         """Scores one micro-batch on the model's device.

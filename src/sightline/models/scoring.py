@@ -28,6 +28,8 @@ class Scorer(Protocol):
     @property
     def collate(self) -> Callable[[Sequence[Features], Sequence[int]], MicroBatch]: ...
     @property
+    def packed_groups(self) -> frozenset[str]: ...
+    @property
     def num_labels(self) -> int: ...
     def __call__(self, micro_batch: MicroBatch) -> Tensor: ...
     def train(self, mode: bool = True) -> Any: ...
@@ -60,6 +62,7 @@ class _Embedder:
         self.device = reranker.device
         self.preprocessor = reranker.preprocessor
         self.collate = reranker.collate
+        self.packed_groups = reranker.packed_groups
         self.embedding_dim = reranker.num_labels
 
     def __call__(self, micro_batch: MicroBatch) -> Embeddings:

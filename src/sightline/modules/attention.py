@@ -167,7 +167,7 @@ class _BlockAttention(torch.autograd.Function):
             weights = _weights(query, key, scale, block.hidden)
             if masks is not None:
                 weights.mul_(masks.draw(tuple(weights.shape), weights.dtype))
-            found = torch.bmm(weights, value)
+            found = torch.bmm(weights.to(value.dtype), value)
             block.put(found if masks is None else found.mul_(masks.scale), result_THd, repeats)
         return result_THd
 
@@ -190,11 +190,11 @@ class _BlockAttention(torch.autograd.Function):
                 gradient = gradient * masks.scale
                 mask = masks.draw(tuple(weights.shape), weights.dtype)
                 dropped = weights * mask
-            for_value = torch.bmm(dropped.transpose(1, 2), gradient)
-            for_weights = torch.bmm(gradient, value.transpose(1, 2))
+            for_value = torch.bmm(dropped.to(value.dtype).transpose(1, 2), gradient)
+            for_weights = torch.bmm(gradient, value.transpose(1, 2)).to(weights.dtype)
             if masks is not None:
                 for_weights.mul_(mask)
-            for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
+            for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype).to(key.dtype)
             block.put(torch.bmm(for_scores, key).mul_(scale), result[0], repeats)
             block.put(torch.bmm(for_scores.transpose(1, 2), query).mul_(scale), result[1])
             block.put(for_value, result[2])
@@ -202,8 +202,11 @@ class _BlockAttention(torch.autograd.Function):
 
 
 def _weights(query: Tensor, key: Tensor, scale: float, hidden: Tensor | None) -> Tensor:
-    """Softmax of the scores, (b, l, l)."""
-    scores = torch.bmm(query, key.transpose(1, 2)).mul_(scale)
+    """Softmax of the scores, (b, l, l), in float32 at least."""
+    scores = torch.bmm(query, key.transpose(1, 2))
+    if scores.dtype in (torch.bfloat16, torch.float16):
+        scores = scores.float()
+    scores.mul_(scale)
     if hidden is not None:
         scores.masked_fill_(hidden, -torch.inf)
     return torch.softmax(scores, -1, out=scores)

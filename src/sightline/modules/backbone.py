@@ -112,6 +112,19 @@ class Backbone(Module):
         features[self.table.writes] = value
         return features
 
+    @property
+    def packs_text(self) -> bool:
+        """Whether texts run without padding on the device the model is on; the first call tries it."""
+        call = self.table.calls.get("message", self.table.calls.get("text"))
+        return call == Call() and self._packing_on(self.model.device) is not None
+
+    def _packing_on(self, device: torch.device) -> Packing | None:
+        if device.type not in self._packings:
+            self._packings[device.type] = find_packing(
+                self.model, lambda output: _entry(output, Call().output)
+            )
+        return self._packings[device.type]
+
     def _packing_for(self, call: Call, arguments: Mapping[str, Tensor]) -> Packing | None:
         """How to run these arguments without padding, or None to run them as they are."""
         if call != Call() or not {"input_ids", "attention_mask"} <= set(arguments) <= TEXT:
@@ -119,10 +132,7 @@ class Backbone(Module):
         # Recomputed activations would run outside of the context that tells attention where sequences end.
         if torch.compiler.is_compiling() or self.model.is_activation_checkpointing:
             return None
-        device = arguments["input_ids"].device.type
-        if device not in self._packings:
-            self._packings[device] = find_packing(self.model, lambda output: _entry(output, call.output))
-        return self._packings[device]
+        return self._packing_on(arguments["input_ids"].device)
 
     def _pixels(self, pixels: Tensor) -> Tensor:
         # Not only uint8: an image whose resized pixels are no whole numbers stays float, and raw all the same.

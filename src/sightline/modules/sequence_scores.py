@@ -100,12 +100,19 @@ class SequenceScores(Module):
             return None
         if torch.compiler.is_compiling() or self.model.is_activation_checkpointing:
             return None
-        device = arguments["input_ids"].device.type
-        if device not in self._packings:
+        return self._packing_on(arguments["input_ids"].device)
+
+    @property
+    def packs_text(self) -> bool:
+        """Whether pairs run without padding on the device the model is on; the first call tries it."""
+        return self._head is not None and self._packing_on(self.model.device) is not None
+
+    def _packing_on(self, device: torch.device) -> Packing | None:
+        if device.type not in self._packings:
             body = self.model.base_model
             assert isinstance(body, PreTrainedModel)
-            self._packings[device] = find_packing(body, _hidden)
-        return self._packings[device]
+            self._packings[device.type] = find_packing(body, _hidden)
+        return self._packings[device.type]
 
 
 def _hidden(output: Any) -> Tensor:

@@ -75,6 +75,7 @@ class BatchBuilder:
         columns: what the columns mean.
         modalities: what the model takes, for values that could be text or a path.
         limits: how large a micro-batch may be, read for every batch.
+        packed: groups whose texts the encoder runs without padding.
     """
 
     preprocess: Callable[..., Features]
@@ -82,6 +83,7 @@ class BatchBuilder:
     columns: Columns
     modalities: tuple[str, ...]
     limits: Limits = field(default_factory=Limits)
+    packed: frozenset[str] = frozenset()
 
     def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Delivery:
         """One batch out of numbered rows. Rows that cannot be read are left out and reported."""
@@ -138,6 +140,7 @@ class BatchBuilder:
             [feature.group for feature in ordered],
             token_budget=self.limits.token_budget,
             max_items=self.limits.max_items,
+            packed=self.packed,
         )
         micro_batches = [self.collate([ordered[i] for i in group], group) for group in groups]
         rows = [row for part in parts for row in part.cells]

@@ -74,6 +74,7 @@ class RowSource:
             columns=columns,
             modalities=encoder.modalities,
             limits=self.limits,
+            packed=encoder.packed_groups,
         )
 
     def _preprocess(self) -> Callable[..., Features]:
