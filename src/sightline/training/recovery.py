@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -73,11 +76,27 @@ def out_of_memory_in(step: Callable[[], dict[str, Tensor]]) -> Attempt:
         if not elsewhere and not is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "could not create a primitive" in reason and torch.backends.mkldnn.is_available():
+        # oneDNN generates code in memory of its own. Once it found none, it fails for good, however small the
+        # pieces; torch's own operators do the same more slowly.
+        torch.backends.mkldnn.set_flags(False)
     # Outside of the handler: until it ends, the error holds the frames, and they the graphs.
+    free_memory()
+    return Attempt(reason=reason, elsewhere=elsewhere)
+
+
+def free_memory() -> None:
+    """Gives what is free in this process back to the device and the system.
+
+    glibc keeps what is freed for its own next call; others in the process, oneDNN with its generated code, ask
+    the system.
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return Attempt(reason=reason, elsewhere=elsewhere)
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def fits_alone(model: nn.Module, batch: Batch, autocast: torch.dtype | None) -> bool:
