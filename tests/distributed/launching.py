@@ -25,7 +25,7 @@ def launch(
     script: str,
     ranks: int,
     *arguments: str,
-    timeout: float = 120,
+    timeout: float = 240,
     environment: Mapping[str, str] | None = None,
 ) -> list[Ended]:
     """Runs ``tests/distributed/<script>`` as ``ranks`` processes; those still running after ``timeout`` fail."""

@@ -178,5 +178,5 @@ class TrainingArguments(transformers.TrainingArguments):
 
     @property
     def autocast(self) -> torch.dtype | None:
-        """Type the step computes in; None for the weights', or where accelerate sees to it (fp16, FSDP)."""
-        return torch.bfloat16 if self.bf16 and not self.fsdp else None
+        """Type the step computes in; None for the weights', or where accelerate sees to it (fp16)."""
+        return torch.bfloat16 if self.bf16 else None

@@ -14,7 +14,6 @@ gloo notices at once when the process at the other end is gone, so a rank that d
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,7 +182,7 @@ class Ranks:
             padded[_corner(shapes[self.rank])] = values
             pieces = [torch.empty_like(padded) for _ in range(self.size)]
         with _talking(self.rank, self.size, "gathering vectors"):
-            dist.all_gather(pieces, padded)
+            dist.all_gather(pieces, padded, group=self._group(padded))
         return [piece[_corner(shape)] for piece, shape in zip(pieces, shapes, strict=True)]
 
     def add(self, tensors: Sequence[Tensor], what: str = "adding gradients") -> None:
@@ -198,14 +197,8 @@ class Ranks:
             return
         with _talking(self.rank, self.size, what):
             for bucket in buckets(tensors):
-                if len(bucket) == 1 and bucket[0].is_contiguous():
-                    dist.all_reduce(bucket[0])
-                    continue
-                flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-                dist.all_reduce(flat)
-                pieces = flat.split([tensor.numel() for tensor in bucket])
-                for tensor, piece in zip(bucket, pieces, strict=True):
-                    tensor.copy_(piece.view_as(tensor))
+                with _flat(bucket) as flat:
+                    dist.all_reduce(flat, group=self._group(flat))
 
     def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
         """Each tensor becomes rank 0's, in place.
@@ -216,8 +209,13 @@ class Ranks:
         if self.size == 1:
             return
         with torch.no_grad(), _talking(self.rank, self.size, "receiving the weights of rank 0"):
-            for tensor in tensors:
-                dist.broadcast(tensor.detach(), src=0)
+            for bucket in buckets([tensor.detach() for tensor in tensors]):
+                with _flat(bucket) as flat:
+                    dist.broadcast(flat, src=0, group=self._group(flat))
+
+    def _group(self, tensor: Tensor) -> Any:
+        """The default group is the devices'; it need not know how to send what lies on the CPU."""
+        return self.control if tensor.device.type == "cpu" else None
 
     def share(self, count: int) -> slice:
         """This rank's part of ``count`` things in order: as even as can be, the first ranks one more."""
@@ -251,11 +249,6 @@ def buckets(tensors: Sequence[Tensor], limit: int = BUCKET_BYTES) -> Iterator[li
         yield bucket
 
 
-def launched_rank() -> tuple[int, int]:
-    """(rank, ranks) as torchrun or accelerate launched this process; (0, 1) for one started by itself."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
 # What RuntimeErrors say that are a lack of memory: torch's CPU allocator on Linux and Windows, oneDNN (which has no
 # word of its own for it), cuBLAS and cuDNN.
 _NO_MEMORY = (
@@ -273,6 +266,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+@contextmanager
+def _flat(bucket: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The tensors as one; what becomes of it is put back into them."""
+    if len(bucket) == 1 and bucket[0].is_contiguous():
+        yield bucket[0]
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+    yield flat
+    for tensor, piece in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
+        tensor.copy_(piece.view_as(tensor))
 
 
 def _corner(shape: Sequence[int]) -> tuple[slice, ...]:

@@ -36,6 +36,7 @@ from sightline.training.weights import (
     Replicated,
     equal_weights,
     is_sharded,
+    layer_names,
     load_whole_state_dict,
     plain_weights,
     whole_weights,
@@ -145,7 +146,7 @@ class Trainer(LastingTrainer):
         )
         if self.is_deepspeed_enabled:
             raise ConfigError("DeepSpeed is not supported; use DDP or FSDP through torchrun or accelerate")
-        if args.fsdp and not self.accelerator.is_fsdp2:
+        if (args.fsdp or self.is_fsdp_enabled) and not self.accelerator.is_fsdp2:
             raise ConfigError(
                 "fsdp shards the model over the accelerators of several processes, with FSDP version 2; start them "
                 "with torchrun on a machine that has some, or leave fsdp out"
@@ -235,9 +236,14 @@ class Trainer(LastingTrainer):
         """Gives every rank the same weights; the step itself adds up their gradients, without DDP."""
         if not training or self._ranks.size == 1 or isinstance(model, Replicated):
             return super()._wrap_model(model, training, dataloader)
+        torch.manual_seed(self.args.seed + self._ranks.rank)  # else every rank drew the same dropout masks
         if self.is_fsdp_enabled:
             if not is_sharded(model):
                 equal_weights(model, self._ranks)
+                plugin = self.accelerator.state.fsdp_plugin
+                plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or layer_names(
+                    model
+                )
             return super()._wrap_model(model, training, dataloader)
         return Replicated(self.accelerator.prepare_model(model, evaluation_mode=True), self._ranks)
 

@@ -59,6 +59,19 @@ def is_sharded(model: nn.Module) -> bool:
     return bool(_shards(model))
 
 
+def layer_names(model: nn.Module) -> list[str]:
+    """Classes of the layers that transformers' models in ``model`` are made of, which FSDP2 gathers one at a time."""
+    from transformers import PreTrainedModel
+
+    named = {
+        name
+        for module in model.modules()
+        if isinstance(module, PreTrainedModel)
+        for name in module._no_split_modules or ()
+    }
+    return sorted(named & {type(module).__name__ for module in model.modules()})
+
+
 def whole_weights(model: nn.Module) -> None:
     """Gathers sharded weights on every rank, until `add_gradients` or `part_weights`; else does nothing.
 
