@@ -21,6 +21,7 @@ from sightline.training.bad_batches import BadBatches
 from sightline.training.batches import BadRow
 from sightline.training.distributed import Ranks
 from sightline.training.engine import Engine
+from sightline.training.feeding import Feed
 from sightline.training.resume import RunState, checkpoint_to_resume
 from sightline.training.saving import Checkpoints, problem
 from sightline.training.source import RowSource
@@ -41,7 +42,7 @@ class LastingTrainer(transformers.Trainer):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._ranks = Ranks.of_process()
+        self._ranks = Ranks.of_process(self.args.ddp_timeout_delta)
         self._checkpoints = Checkpoints(str(self.args.output_dir))
         self._stop = StopRequest(self._ranks)
         self._bad = BadBatches(stops=self.args.on_bad_loss == "stop")
@@ -101,6 +102,9 @@ class LastingTrainer(transformers.Trainer):
             return super().train(None if path is None else str(path), trial, ignore_keys_for_eval)
         finally:
             self._stop.deaf()
+            loader = self.callback_handler.train_dataloader
+            if loader is not None and isinstance(loader.dataset, Feed):
+                loader.dataset.close()  # the trainer may live long; its worker processes need not
 
     # Saving
 

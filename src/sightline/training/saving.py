@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class Checkpoints:
 
     def abandon(self) -> None:
         """Frees what a failed attempt took."""
-        self.settle()
+        with suppress(OSError):  # the disk that failed may fail again
+            self.settle()
         shutil.rmtree(self.unfinished, ignore_errors=True)
 
     def rotate(self, limit: int | None, keep: Collection[Path]) -> None:
@@ -118,17 +120,20 @@ class Checkpoints:
             One sentence per checkpoint that was not written to its end.
         """
         halves = []
+        moved = False
         for written in _numbered(self.unfinished):
             wrong = problem(written)
             if wrong is not None:
                 halves.append(f"{written}: {wrong}")
             elif not (self.folder / written.name).exists():
                 os.rename(written, self.folder / written.name)
+                moved = True
         for replaced in self.unfinished.glob(f"{_REPLACED}checkpoint-*"):
             final = self.folder / replaced.name.removeprefix(_REPLACED)
             if not final.exists():
                 os.rename(replaced, final)
-        if self.folder.exists():
+                moved = True
+        if moved:
             sync_folder(self.folder)
         return halves
 

@@ -39,11 +39,13 @@ class StopRequest:
         self.agreed = False
         self._interruptible = False
         self._before: Any = None
+        self._process = 0
 
     def listen(self) -> None:
         """Starts catching SIGTERM, if this is the main thread; the second one has its usual effect."""
         self.asked = self.agreed = False
         if threading.current_thread() is threading.main_thread():
+            self._process = os.getpid()
             self._before = signal.signal(signal.SIGTERM, self._hear)
 
     def deaf(self) -> None:
@@ -74,8 +76,11 @@ class StopRequest:
             self._interruptible = False
 
     def _hear(self, number: int, _: FrameType | None) -> None:
-        if self.asked:
+        if os.getpid() != self._process:  # a forked worker, which has nothing to save
+            signal.signal(number, signal.SIG_DFL)
+        elif self.asked:
             self.deaf()
+        if os.getpid() != self._process or self.asked:
             os.kill(os.getpid(), number)
             return
         self.asked = True
