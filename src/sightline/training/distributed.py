@@ -14,6 +14,7 @@ gloo notices at once when the process at the other end is gone, so a rank that d
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -259,6 +260,11 @@ _NO_MEMORY = (
     "out of memory",
     "STATUS_ALLOC_FAILED",
 )
+
+
+def ranks_here() -> int:
+    """How many of the processes that torchrun started share this machine; 1 without torchrun."""
+    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

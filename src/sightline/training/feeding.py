@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sightline.errors import TrainingError
 from sightline.training.batches import BatchBuilder, Delivery
+from sightline.training.distributed import ranks_here
 from sightline.training.rows import Rows
 from sightline.training.sampling import BatchOrder
 from sightline.training.workers import Pending, WorkerPool, delivery_bytes, in_pinned_memory, init_worker
@@ -242,6 +243,9 @@ def _delivered(delivery: Any) -> Any:
 
 
 def spare_cores() -> int:
-    """Worker processes to use by default: one per core this process may use but the first, at most eight."""
+    """Worker processes to use by default: one per core this process may use but the first, at most eight.
+
+    Several ranks on one machine share its cores.
+    """
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(8, max(1, cores - 1))
+    return min(8, max(1, cores // ranks_here() - 1))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sightline.training.distributed import ranks_here
 from sightline.training.step import RandomState, device_of, forward
 from sightline.types import Embeddings, MicroBatch
 
@@ -214,11 +215,14 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that may still be used: the accelerator's, or the machine's within the control group's limit."""
+    """Memory that may still be used: the accelerator's, or the machine's within the control group's limit.
+
+    Several ranks on one machine share its memory evenly.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(_machine_bytes(), _group_bytes())
+    return min(_machine_bytes(), _group_bytes()) // ranks_here()
 
 
 def _status(name: str) -> int:
