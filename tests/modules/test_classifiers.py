@@ -39,7 +39,7 @@ def whole_model(name: str, facts: dict[str, Any]) -> Any:
 
 
 def padded(pad: int, *, left: bool, as_word: bool = False) -> dict[str, torch.Tensor]:
-    """Rows of 11, 4 and 1 tokens; with ``as_word`` the second one ends with the padding token as a word of its own."""
+    """Rows of 11, 4 and 1 tokens; with ``as_word`` two hold the padding token as a word of their own."""
     torch.manual_seed(1)
     ids, mask = torch.full((3, 11), pad), torch.zeros(3, 11, dtype=torch.long)
     for row, length in enumerate((11, 4, 1)):
@@ -47,7 +47,7 @@ def padded(pad: int, *, left: bool, as_word: bool = False) -> dict[str, torch.Te
         ids[row, place] = torch.randint(4, 50, (length,))
         mask[row, place] = 1
     if as_word:
-        ids[1, -1 if left else 3] = pad
+        ids[0, 4] = ids[1, -1 if left else 3] = pad
     return {"input_ids": ids, "attention_mask": mask}
 
 
@@ -60,7 +60,7 @@ SIDES = [
 @pytest.mark.parametrize(("name", "facts", "left"), SIDES, ids=[f"{name}-{left}" for name, _, left in SIDES])
 def test_packed_equals_whole(name: str, facts: dict[str, Any], left: bool) -> None:
     model = whole_model(name, facts)
-    arguments = padded(facts.get("pad_token_id", 0), left=left, as_word=name in DECODERS)
+    arguments = padded(facts.get("pad_token_id", 0), left=left, as_word=True)
     with torch.inference_mode():
         wanted = model(**arguments).logits
         part = SequenceScores(model, ItemProcessor(PreTrainedTokenizerFast, {"text": "text"}))

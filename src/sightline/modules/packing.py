@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class Packing:
             for name, value in arguments.items()
             if name in TEXT and name != "attention_mask" and name in self.takes
         }
-        packed["position_ids"] = lengths.positions(real_R.device) + self.first_position
+        packed["position_ids"] = self._positions(packed["input_ids"], lengths)
         if self.flash:
             bounds = lengths.bounds(real_R.device)
             longest = max(lengths.lengths)
@@ -67,6 +68,23 @@ class Packing:
         with working_on(lengths):
             output = method(**packed, return_dict=True)
         return unpack(entry(output), real_R, (mask_NL.shape[0], mask_NL.shape[1]))
+
+    def _positions(self, ids_1T: Tensor, lengths: Segments) -> Tensor:
+        """(1, T) position ids as the model itself would count them."""
+        positions_1T = lengths.positions(ids_1T.device) + self.first_position
+        if not self.first_position:
+            return positions_1T
+        # RoBERTa's family does not count a padding token, also where a text spells one out (``<pad>``).
+        skipped_1T = (ids_1T == self.first_position - 1).long()
+        if not skipped_1T.any():
+            return positions_1T
+        before_T = skipped_1T[0].cumsum(0)
+        starts = [0, *accumulate(lengths.lengths)][:-1]
+        sizes = torch.tensor(lengths.lengths, device=ids_1T.device)
+        # Padding tokens of the same sequence up to here.
+        offsets_T = (before_T - skipped_1T[0])[starts].repeat_interleave(sizes)
+        counted_1T = positions_1T - (before_T - offsets_T)
+        return torch.where(skipped_1T.bool(), self.first_position - 1, counted_1T)
 
 
 def find_packing(model: PreTrainedModel, entry: Callable[[Any], Tensor]) -> Packing | None:
