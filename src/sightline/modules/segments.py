@@ -40,11 +40,6 @@ class Segments:
         """(count, length) of neighbours of equal length: attention takes them as one batch."""
         return tuple((len(list(run)), length) for length, run in groupby(self.lengths))
 
-    @cached_property
-    def mean_length(self) -> float:
-        """Mean over tokens of the length of the sequence they stand in."""
-        return sum(length * length for length in self.lengths) / max(1, self.total)
-
     def bounds(self, device: torch.device) -> Tensor:
         """(n + 1,) int32: where each sequence begins, and T; what flash attention calls cu_seqlens."""
         ends = torch.tensor((0, *self.lengths), dtype=torch.int32)
