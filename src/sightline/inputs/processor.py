@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -365,10 +366,16 @@ class ItemProcessor:
 
 def part_of(processor: Any, name: str) -> Any:
     """A processor's working tokenizer, image processor, ... or None; processors declare which they have."""
-    if isinstance(processor, ProcessorMixin) and name in type(processor).get_attributes():
+    kind: Any = type(processor)
+    if isinstance(processor, ProcessorMixin) and name in _parts_of(kind):
         part = vars(processor).get(name)
         return None if isinstance(part, CarriedVideoSettings) else part
     return None
+
+
+@lru_cache(maxsize=64)
+def _parts_of(kind: type[Any]) -> frozenset[str]:
+    return frozenset(kind.get_attributes())  # read off a signature, which takes as long as tokenizing
 
 
 def part_rate(extractor: Any) -> int:
