@@ -3,6 +3,7 @@
 Every key is a BLAKE2b digest of 16 bytes (32 hex characters). Text and image bytes are hashed as
 they are, open images by an XXH3 hash of their pixels; audio, video and URLs are personalised, so that one
 byte string embedded as two modalities gets two keys.
+"""
 
 from __future__ import annotations
 
