@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.errors import ConfigError
-from sightline.inputs.planning import plan
+from sightline.inputs.planning import PASS_COST, plan
 from sightline.types import Cost
 
 COSTS = st.builds(Cost, st.integers(0, 600), st.integers(0, 900))
@@ -72,3 +73,42 @@ def test_like_lengths_share_a_micro_batch() -> None:
 def test_a_limit_below_one_is_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         plan([Cost(1)], [""], **limits)
+
+
+def test_padding_is_under_three_percent_on_mixed_lengths() -> None:
+    source = random.Random(1)
+    costs = [Cost(source.randint(7, 256)) for _ in range(192)]
+    for budget in (2_048, 4_096, 65_536):
+        planned = plan(costs, [""] * len(costs), token_budget=budget)
+        paid = sum(padded(costs, rows) for rows in planned)
+        assert sum(cost.tokens for cost in costs) > 0.97 * paid
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=7), st.integers(12, 60))
+def test_no_other_division_pays_less(tokens: list[int], budget: int) -> None:
+    tokens = sorted(tokens, reverse=True)
+
+    def least(rest: list[int]) -> int:
+        if not rest:
+            return 0
+        return min(
+            count * rest[0] + PASS_COST + least(rest[count:])
+            for count in range(1, len(rest) + 1)
+            if count == 1 or count * rest[0] <= budget
+        )
+
+    planned = plan([Cost(one) for one in tokens], [""] * len(tokens), token_budget=budget)
+    paid = sum(len(rows) * tokens[rows[0]] + PASS_COST for rows in planned)
+    assert paid == least(tokens)
+
+
+@given(st.lists(COSTS, min_size=1, max_size=40), st.integers(1, 2_000))
+def test_packed_texts_fill_micro_batches_by_their_own_tokens(costs: list[Cost], budget: int) -> None:
+    planned = plan(costs, ["x"] * len(costs), token_budget=budget, packed={"x"})
+    assert sorted(row for rows in planned for row in rows) == list(range(len(costs)))
+    texts = [rows for rows in planned if all(costs[row].patches == 0 for row in rows)]
+    assert all(len({costs[row].patches == 0 for row in rows}) == 1 for rows in planned)
+    for rows, later in itertools.pairwise(texts):
+        used = sum(costs[row].tokens for row in rows)
+        assert len(rows) == 1 or used <= budget
+        assert used + costs[later[0]].tokens > budget, "the next text would have fitted"

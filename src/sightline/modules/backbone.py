@@ -116,7 +116,9 @@ class Backbone(Module):
     def packs_text(self) -> bool:
         """Whether texts run without padding on the device the model is on; the first call tries it."""
         call = self.table.calls.get("message", self.table.calls.get("text"))
-        return call == Call() and self._packing_on(self.model.device) is not None
+        if call != Call() or self.model.is_activation_checkpointing:
+            return False
+        return self._packing_on(self.model.device) is not None
 
     def _packing_on(self, device: torch.device) -> Packing | None:
         if device.type not in self._packings:

@@ -105,7 +105,9 @@ class SequenceScores(Module):
     @property
     def packs_text(self) -> bool:
         """Whether pairs run without padding on the device the model is on; the first call tries it."""
-        return self._head is not None and self._packing_on(self.model.device) is not None
+        if self._head is None or self.model.is_activation_checkpointing:
+            return False
+        return self._packing_on(self.model.device) is not None
 
     def _packing_on(self, device: torch.device) -> Packing | None:
         if device.type not in self._packings:

@@ -1,0 +1,106 @@
+"""Operators of the CPU give what torch's own give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import conv3d, dropout, linear
+
+from sightline.modules import cpu
+from sightline.modules.cpu import CpuOperators
+from sightline.modules.randomness import MaskSource
+
+
+@pytest.fixture(autouse=True)
+def _also_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "WORTHWHILE", 1)
+    # Also on processors where torch's own product is as fast; the operator is there wherever oneDNN is.
+    monkeypatch.setattr(cpu, "onednn_is_faster", lambda: torch.backends.mkldnn.is_available())
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (1, 5, 12), (2, 3, 12), (0, 12)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(shape, requires_grad=True)
+    weight = torch.randn(7, 12, requires_grad=True)
+    offsets = torch.randn(7, requires_grad=True) if bias else None
+    inputs = [values, weight, *([offsets] if offsets is not None else [])]
+    expected = linear(values, weight, offsets)
+    gradient = torch.randn_like(expected)
+    expected_gradients = torch.autograd.grad(expected, inputs, gradient)
+    with CpuOperators():
+        found = linear(values, weight, offsets)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(torch.autograd.grad(found, inputs, gradient), expected_gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    with CpuOperators(), torch.no_grad():
+        torch.testing.assert_close(linear(values, weight, offsets), expected)
+
+
+def test_linear_computes_only_the_gradients_asked_for() -> None:
+    weight = torch.randn(7, 12)
+    values = torch.randn(5, 12, requires_grad=True)
+    with CpuOperators():
+        found = linear(values, weight)
+    found.sum().backward()
+    assert values.grad is not None
+    assert weight.grad is None
+
+
+def test_other_types_are_left_to_torch() -> None:
+    for dtype in (torch.float64, torch.bfloat16):
+        values, weight = torch.randn(5, 12).to(dtype), torch.randn(7, 12).to(dtype)
+        with CpuOperators():
+            assert torch.equal(linear(values, weight), torch.nn.Linear.forward(_layer(weight), values))
+    with CpuOperators(), torch.autocast("cpu", torch.bfloat16):
+        assert linear(torch.randn(5, 12), torch.randn(7, 12)).dtype == torch.bfloat16
+
+
+def _layer(weight: torch.Tensor) -> torch.nn.Linear:
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=weight.dtype)
+    layer.weight.data = weight
+    return layer
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_replays() -> None:
+    values = torch.ones(400, 500, requires_grad=True)
+    state = torch.get_rng_state()
+    with CpuOperators():
+        first, second = dropout(values, 0.1), dropout(values, 0.1)
+    assert (first == 0).float().mean() == pytest.approx(0.1, abs=0.005)
+    assert first.detach().mean() == pytest.approx(1.0, abs=0.005)
+    assert not torch.equal(first, second)
+    torch.set_rng_state(state)
+    with CpuOperators():
+        assert torch.equal(dropout(values, 0.1), first)
+        assert torch.equal(dropout(values, 0.1, training=False), values)
+    (gradient,) = torch.autograd.grad(first.sum(), values)
+    assert torch.equal(gradient, first), "of ones, the gradient is the mask that was drawn forward"
+
+
+def test_masks_of_one_seed_are_the_same_in_the_same_order() -> None:
+    first, second = MaskSource(0.3, 5), MaskSource(0.3, 5)
+    shapes = [(7, 9), (3,), (2, 2, 5)]
+    masks = [first.draw(shape) for shape in shapes]
+    assert all(torch.equal(second.draw(shape), mask) for shape, mask in zip(shapes, masks, strict=True))
+    assert not torch.equal(MaskSource(0.3, 6).draw((7, 9)), masks[0])
+
+
+def test_a_convolution_over_the_whole_input_is_a_product() -> None:
+    values = torch.randn(6, 3, 2, 4, 4, requires_grad=True)
+    weight = torch.randn(8, 3, 2, 4, 4, requires_grad=True)
+    offsets = torch.randn(8)
+    expected = conv3d(values, weight, offsets, stride=(2, 4, 4))
+    with CpuOperators():
+        found = conv3d(values, weight, offsets, stride=(2, 4, 4))
+        torch.testing.assert_close(
+            conv3d(values, weight[..., :2, :2], offsets), conv3d(values, weight[..., :2, :2], offsets)
+        )
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found.sum(), (values, weight)),
+        torch.autograd.grad(expected.sum(), (values, weight)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
