@@ -46,7 +46,7 @@ def counted(tiny_encoder: Callable[[str], Encoder], tmp_path: Path) -> tuple[Cac
 
 def assert_same(found: Features, expected: Features) -> None:
     assert replace(found, values={}) == replace(expected, values={})
-    assert found.values.keys() == expected.values.keys()
+    assert list(found.values) == list(expected.values)
     for name, value in expected.values.items():
         assert found.values[name].dtype == value.dtype
         assert torch.equal(found.values[name], value)

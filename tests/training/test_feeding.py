@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ import torch
 from accelerate import Accelerator, skip_first_batches
 from torch.utils.data import DataLoader
 
-from sightline.errors import DataError, TrainingError
+from sightline.errors import ConfigError, DataError, TrainingError
+from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BatchBuilder, Delivery
 from sightline.training.feeding import make_loader
 from sightline.training.rows import as_rows, choose_columns
 from sightline.training.sampling import BatchOrder
+from sightline.training.source import RowSource
 from sightline.training.transport import PackedFeatures, PackedMicroBatches, ahead
 from sightline.types import Cost, Features, Item
+from support.fixtures import make_pictures
 
 ROWS = [{"q": f"query {n}", "d": f"document {n % 7} of {n}"} for n in range(41)]
 
@@ -145,6 +148,56 @@ def test_rows_out_of_order_are_prepared_all_the_same(builder: BatchBuilder) -> N
     feed.close()
 
 
+class SomeEmpty(BatchOrder):
+    """The order of a rank that has no rows in some batches."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number, rows in enumerate(super().__iter__()):
+            yield rows if number % 3 else []
+
+
+@pytest.mark.parametrize("feed_bytes", [1, 2**30])
+def test_batches_without_rows(builder: BatchBuilder, feed_bytes: int) -> None:
+    order = SomeEmpty(range(41), 4)
+    there = loader_of(builder, order=order, num_workers=2, feed_bytes=feed_bytes)
+    for _ in range(2):
+        assert [contents(one) for one in there] == [contents(one) for one in loader_of(builder, order=order)]
+    there.dataset.close()
+
+
+def test_prepared_pages_are_kept(tiny_encoder: Callable, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for path, picture in zip(paths, make_pictures([(40 + n, 64) for n in range(6)]), strict=True):
+        picture.save(path)
+    rows = as_rows([{"q": f"query {number}", "page": path} for number, path in enumerate(paths)])
+    encoder = tiny_encoder("qwen3_vl")
+    found, kept = [], []
+    for cache in (None, str(tmp_path / "cache"), str(tmp_path / "cache")):
+        args = TrainingArguments(
+            output_dir=str(tmp_path / "run"),
+            preprocess_cache=cache,
+            dataloader_num_workers=2,
+            feed_bytes="1MB",
+        )
+        source = RowSource(encoder, args, rows, shows_progress=False)
+        loader = source.loader(rows, BatchOrder(range(6), 3), "the rows")
+        found.append([contents(delivery) for delivery in loader])
+        loader.dataset.close()
+        kept.append(sorted(path.stat().st_ino for path in (tmp_path / "cache").rglob("*.features")))
+    assert found[0] == found[1] == found[2]
+    assert [len(files) for files in kept] == [0, 6, 6]
+    assert kept[1] == kept[2]  # nothing was written again
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [({"feed_bytes": "many"}, "feed_bytes"), ({"preprocess_cache_bytes": 0}, "preprocess_cache_bytes")],
+)
+def test_sizes_are_checked_at_once(tmp_path: Path, setting: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"{said} must be a number of bytes"):
+        TrainingArguments(output_dir=str(tmp_path), **setting)
+
+
 class Failing:
     """Fails at one text, in one of several ways."""
 
@@ -188,6 +241,7 @@ from sightline.training.batches import BatchBuilder
 from sightline.training.feeding import make_loader
 from sightline.training.rows import as_rows, choose_columns
 from sightline.training.sampling import BatchOrder
+from sightline.training.source import RowSource
 from sightline.inputs.collate import collate
 from sightline.types import Cost, Features
 

@@ -215,6 +215,7 @@ def _packed(features: Features) -> bytes:
         "cost": [features.cost.tokens, features.cost.patches],
         "modality": features.modality,
         "prompt_length": features.prompt_length,
+        "names": list(features.values),  # in their order, which safetensors does not keep
     }
     tensors = {name: value.contiguous() for name, value in features.values.items()}
     return save(tensors, metadata={"facts": json.dumps(facts)})
@@ -223,9 +224,9 @@ def _packed(features: Features) -> bytes:
 def _unpacked(body: bytes) -> Features:
     length = int.from_bytes(body[:8], "little")
     facts = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["facts"])
-    modality = facts["modality"]
+    modality, tensors = facts["modality"], load(body)
     return Features(
-        values=load(body),
+        values={name: tensors[name] for name in facts["names"]},
         group=facts["group"],
         cost=Cost(*facts["cost"]),
         modality=tuple(modality) if isinstance(modality, list) else modality,

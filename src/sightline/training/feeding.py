@@ -136,6 +136,7 @@ class Feed(Dataset):
         self._context = multiprocessing_context
         self._pool: WorkerPool | None = None
         self._coming: Iterator[list[int]] = iter(())
+        self._next: list[int] | None = None
         self._under_way: deque[Pending] = deque()
         self._bytes_per_row = 0.0
 
@@ -186,7 +187,8 @@ class Feed(Dataset):
             ) from error
         self._under_way.popleft()
         # The largest of late decides how far ahead fits, so that an outlier is forgotten in time.
-        self._bytes_per_row = max(delivery_bytes(delivery) / len(numbers), 0.9 * self._bytes_per_row)
+        size = delivery_bytes(delivery) / max(1, len(numbers))
+        self._bytes_per_row = max(size, 0.9 * self._bytes_per_row)
         self._fill(pool)
         if self._under_way:
             # The next batch is put together by a thread while this one is trained on.
@@ -198,29 +200,28 @@ class Feed(Dataset):
         self._coming = iter(self._order)
         if numbers not in self._coming:  # reads on until it finds them
             self._coming = iter(())
+        self._next = next(self._coming, None)
         self._under_way.append(pool.start(numbers, self._parts(len(numbers))))
         self._fill(pool)
 
     def _fill(self, pool: WorkerPool) -> None:
         """Hands out the next batches, as long as what waits and what is being prepared stays within limits."""
-        while len(self._under_way) < self._most_batches:
-            # Nothing is known of the size of the batches yet: the first is prepared by all workers together.
-            if self._under_way and not self._bytes_per_row:
-                return
-            size = self._bytes_per_row * self._order.batch_size
-            if self._under_way and self.bytes_waiting + size > self._feed_bytes:
-                return
-            numbers = next(self._coming, None)
-            if numbers is None:
-                return
-            self._under_way.append(pool.start(numbers, self._parts(len(numbers))))
+        while self._next is not None and len(self._under_way) < self._most_batches:
+            if self._under_way:
+                # Nothing is known of the size of the batches yet: the first is prepared by all workers together.
+                if not self._bytes_per_row:
+                    return
+                if self.bytes_waiting + self._bytes_per_row * len(self._next) > self._feed_bytes:
+                    return
+            self._under_way.append(pool.start(self._next, self._parts(len(self._next))))
+            self._next = next(self._coming, None)
 
     def _parts(self, rows: int) -> int:
         """Into how many tasks a batch is divided: one if there is room for a batch per worker, and one more."""
         size = self._bytes_per_row * rows
         if size and size * (self._workers + 1) <= self._feed_bytes:
             return 1
-        return min(rows, self._workers)
+        return max(1, min(rows, self._workers))
 
     def _size(self, pending: Pending) -> float:
         known = pending.nbytes

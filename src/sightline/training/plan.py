@@ -15,7 +15,7 @@ from sightline.errors import ConfigError, TrainingError
 from sightline.losses.blockwise import block_bytes
 from sightline.training.arguments import TrainingArguments
 from sightline.training.distributed import is_out_of_memory
-from sightline.training.limits import Limits
+from sightline.training.limits import Limits, parse_bytes
 from sightline.training.memory import (
     Footprint,
     Measured,
@@ -121,9 +121,10 @@ class MemoryPlan:
             self.footprints[name] = Footprint.of(self._probes(model, collate, some))
         device = device_of(model)
         workers = self.args.dataloader_num_workers or 0
-        waiting = workers * (self.args.dataloader_prefetch_factor or 2) + 1
+        ahead = workers * (self.args.dataloader_prefetch_factor or 2)
         if device.type == "cpu":
-            self._waiting = _mean_bytes(samples) * items_per_batch * waiting
+            batch = _mean_bytes(samples) * items_per_batch
+            self._waiting = batch + min(batch * ahead, parse_bytes(self.args.feed_bytes, "feed_bytes"))
         self._open_account(model, items_per_batch)
         if self.limits.token_budget is None and self.limits.max_items is None:
             self.limits.set(self._token_budget(device), None)

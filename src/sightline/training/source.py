@@ -56,6 +56,7 @@ class RowSource:
         self.skipped: tuple[BadRow, ...] = ()
         self._usable: list[tuple[Rows, list[int]]] = []
         self._sizes: Sizes | None = None
+        self._cache: CachedPreprocessor | None = None
 
     def builder(self, rows: Rows, name: str) -> BatchBuilder:
         """How rows become batches."""
@@ -83,8 +84,10 @@ class RowSource:
             return preprocess
         if not isinstance(preprocess, Preprocessor):
             raise ConfigError("preprocess_cache is for an Encoder; leave it out for this model")
-        size = parse_bytes(self.args.preprocess_cache_bytes, "preprocess_cache_bytes")
-        return CachedPreprocessor(preprocess, FeatureCache(folder, size), preprocess.fingerprint())
+        if self._cache is None:
+            size = parse_bytes(self.args.preprocess_cache_bytes, "preprocess_cache_bytes")
+            self._cache = CachedPreprocessor(preprocess, FeatureCache(folder, size), preprocess.fingerprint())
+        return self._cache
 
     def loader(self, rows: Rows, order: BatchOrder, name: str) -> DataLoader[Delivery]:
         """Batches in the order of ``order``, prepared by the run's worker processes."""
