@@ -60,14 +60,14 @@ class Hits:
     @staticmethod
     def of(lists: Sequence[np.ndarray]) -> Hits:
         """From the gains of every list in rank order; only gains above 0 are relevant."""
-        found = [np.flatnonzero(gains_K > 0) for gains_K in lists]
-        if not found:
+        if not lists:
             return Hits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-        return Hits(
-            np.repeat(np.arange(len(lists)), [len(places) for places in found]),
-            np.concatenate(found) + 1,
-            np.concatenate([gains_K[places] for gains_K, places in zip(lists, found)]),
-        )
+        gains = np.concatenate(lists)
+        ends = np.cumsum([len(gains_K) for gains_K in lists])
+        places_H = np.flatnonzero(gains > 0)
+        list_H = np.searchsorted(ends, places_H, side="right")
+        first_Q = np.concatenate([[0], ends[:-1]])
+        return Hits(list_H, places_H - first_Q[list_H] + 1, gains[places_H])
 
     def within(self, k: int | None) -> Hits:
         """Those down to rank ``k``."""

@@ -108,8 +108,10 @@ def search_top_k(
         device = documents_ND.device if isinstance(documents_ND, torch.Tensor) else "cpu"
     ascending = sorted(set(dims))
     block_queries = min(len(queries_QD), _QUERIES, block_scores)
+    # Sums and scores of a block; used again for the next one, which is faster than asking for new memory.
+    buffers: list[Tensor] = []
     blocks = [
-        _QueryBlock(piece.to(device, torch.float32), ascending, similarity, k, block_scores)
+        _QueryBlock(piece.to(device, torch.float32), ascending, similarity, k, block_scores, buffers)
         for piece in queries_QD.split(block_queries)
     ]
     start = 0
@@ -218,11 +220,18 @@ class _QueryBlock:
     """Some queries with the best documents so far at each dimension."""
 
     def __init__(
-        self, queries_qD: Tensor, dims: Sequence[int], similarity: str, k: int, block_scores: int
+        self,
+        queries_qD: Tensor,
+        dims: Sequence[int],
+        similarity: str,
+        k: int,
+        block_scores: int,
+        buffers: list[Tensor],
     ) -> None:
         self.similarity = similarity
         self.slices = [_Slice(queries_qD[:, a:b], similarity) for a, b in zip([0, *dims], dims)]
         self.kept = [_Best(k) for _ in dims]
+        self.buffers = buffers
         at_once = _CACHED_SCORES if queries_qD.device.type == "cpu" else block_scores
         self.documents = max(1, min(at_once, block_scores) // len(queries_qD))
 
@@ -246,8 +255,10 @@ class _QueryBlock:
         import torch
 
         shape = (len(self.slices[0].values_nS), part.stop - part.start)
-        sums_qn = slices[0].values_nS.new_zeros(shape)
-        scores_qn = torch.empty_like(sums_qn)
+        if not self.buffers or self.buffers[0].shape != shape:
+            self.buffers[:] = [slices[0].values_nS.new_empty(shape) for _ in range(2)]
+        sums_qn, scores_qn = self.buffers
+        sums_qn.zero_()
         square_q, square_n = sums_qn.new_zeros(shape[0]), sums_qn.new_zeros(shape[1])
         for query, document in zip(self.slices, slices, strict=True):
             values_nS = document.values_nS[part]
@@ -337,16 +348,14 @@ def _above(scores_qn: Tensor, last_q1: Tensor) -> tuple[Tensor, Tensor]:
 
     width = scores_qn.shape[1]
     whole = width // _GROUP * _GROUP
-    rows_C, places_C = torch.nonzero(scores_qn[:, whole:] > last_q1, as_tuple=True)
-    if whole == 0:
-        return rows_C, places_C
-    groups_qGn = scores_qn[:, :whole].unflatten(1, (-1, _GROUP))
+    groups_qGn = scores_qn[:, :whole].unflatten(1, (whole // _GROUP, _GROUP))
     rows_G, groups_G = torch.nonzero(groups_qGn.amax(2) > last_q1, as_tuple=True)
     which_C, inside_C = torch.nonzero(groups_qGn[rows_G, groups_G] > last_q1[rows_G], as_tuple=True)
-    return (
-        torch.cat([rows_G[which_C], rows_C]),
-        torch.cat([groups_G[which_C] * _GROUP + inside_C, places_C + whole]),
-    )
+    rows_C, places_C = rows_G[which_C], groups_G[which_C] * _GROUP + inside_C
+    if whole < width:
+        rest_rows_C, rest_C = torch.nonzero(scores_qn[:, whole:] > last_q1, as_tuple=True)
+        rows_C, places_C = torch.cat([rows_C, rest_rows_C]), torch.cat([places_C, rest_C + whole])
+    return rows_C, places_C
 
 
 def _descending(scores: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from sightline.losses.base import ScoreTerm
 from sightline.losses.similarity import at_least_float32, prefix_inverse_norms
 
 # Below this many rows the matrix products slow down, above it they gain nothing.
-_ROWS = 512
+_ROWS = 1024
 # Scores that are worked on while they lie in the processor's cache.
 _CACHED_SCORES = 2**19
 
@@ -179,7 +179,7 @@ class _Blocks:
         # Sum over the rows of derivative times dot, per prefix and column.
         self.dotted_KR = values_ND.new_zeros(prefixes, columns)
         self.chunks = list(
-            _chunks(term.right, max(1, memory // 16 // (self.width * values_ND.element_size())))
+            _chunks(term.right, max(1, memory // 64 // (self.width * values_ND.element_size())))
         )
 
     def run(self) -> Tensor:
