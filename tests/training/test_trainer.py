@@ -70,6 +70,7 @@ def test_the_loss_falls_and_every_part_is_logged(
         # 3 columns of 8 rows, all distinct.
         assert entry["items"] == 24
         assert 0 <= entry["padding"] < 0.5
+        assert 0 <= entry["waiting"] <= 1
         assert entry["tokens"] > 24
         assert entry["passes"] >= 2
         assert entry["embedded_twice"] == 0

@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sightline.errors import TrainingError
@@ -71,7 +72,8 @@ def make_loader(
         multiprocessing_context=multiprocessing_context,
         pinned=pinned,
     )
-    return DataLoader(feed, batch_sampler=order, collate_fn=_delivered)
+    # torch's loader draws a seed for workers it does not have; not out of what dropout draws from.
+    return DataLoader(feed, batch_sampler=order, collate_fn=_delivered, generator=torch.Generator())
 
 
 @dataclass
@@ -156,7 +158,8 @@ class Feed(Dataset):
                 )
             if self._pool is None:
                 self._pool = WorkerPool(self.rows, self._builder, self._workers, self._context)
-                weakref.finalize(self, self._pool.close)
+                # The garbage collector may come by in one of the pool's own threads, which cannot wait for itself.
+                weakref.finalize(self, self._pool.close, wait=False)
             return self._fetch(self._pool, numbers)
         finally:
             self.clock.add(started)

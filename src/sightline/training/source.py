@@ -15,7 +15,7 @@ from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, BatchBuilder, Delivery
 from sightline.training.check import bad_rows_error, check_rows
 from sightline.training.distributed import ALONE, Ranks
-from sightline.training.feeding import make_loader
+from sightline.training.feeding import Feed, FeedClock, make_loader
 from sightline.training.limits import parse_bytes
 from sightline.training.rows import Rows, choose_columns
 from sightline.training.samples import Sample, Sizes, take_samples
@@ -57,6 +57,7 @@ class RowSource:
         self._usable: list[tuple[Rows, list[int]]] = []
         self._sizes: Sizes | None = None
         self._cache: CachedPreprocessor | None = None
+        self._clock = FeedClock()
 
     def builder(self, rows: Rows, name: str) -> BatchBuilder:
         """How rows become batches."""
@@ -92,7 +93,7 @@ class RowSource:
     def loader(self, rows: Rows, order: BatchOrder, name: str) -> DataLoader[Delivery]:
         """Batches in the order of ``order``, prepared by the run's worker processes."""
         args = self.args
-        return make_loader(
+        loader = make_loader(
             rows,
             self.builder(rows, name),
             order,
@@ -102,6 +103,14 @@ class RowSource:
             multiprocessing_context=args.dataloader_multiprocessing_context,
             pinned=args.dataloader_pin_memory and args.device.type == "cuda",
         )
+        if rows is self.training:
+            assert isinstance(loader.dataset, Feed)
+            self._clock = loader.dataset.clock
+        return loader
+
+    def logs(self) -> dict[str, float]:
+        """``waiting``: the share of the time since the last call in which training waited for batches."""
+        return {"waiting": round(self._clock.waiting_share(), 4)}
 
     def usable(self, rows: Rows, name: str) -> list[int]:
         """Numbers of the rows that can be read; each dataset is looked at once.

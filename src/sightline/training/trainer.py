@@ -254,9 +254,9 @@ class Trainer(LastingTrainer):
         return 6 * tokens * sum(parameter.numel() for parameter in self.model.parameters())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Training log lines also get each loss part, items, tokens and padding per step."""
+        """Training log lines also get each loss part, items, tokens and padding per step, and the waiting for data."""
         if "loss" in logs and "learning_rate" in logs:
-            logs |= self._engine.logs()
+            logs |= self._engine.logs() | self._source.logs()
             if self._bad.count:
                 logs["bad_batches"] = self._bad.count
         super().log(logs, start_time)

@@ -113,12 +113,13 @@ class WorkerPool:
             pending.finished = self._thread.submit(pending.put_together, builder, pinned)
         return pending.finished
 
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
+        """Ends the processes after what they are at, and the thread; ``wait`` until then."""
         with self._lock:
             while self._queue:
                 self._queue.popleft()[0].cancel()
-        self._processes.shutdown(wait=True, cancel_futures=True)
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._processes.shutdown(wait=wait, cancel_futures=True)
+        self._thread.shutdown(wait=wait, cancel_futures=True)
 
     def _submit(self, work: Callable[[list[int]], Any], numbers: list[int]) -> Future[Any]:
         # The executor is given little more than its processes can do at once, because it would work off all it
