@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import tiny_models
 from torch import nn
 
 from sightline.inputs.parse import parse
@@ -26,6 +25,7 @@ from sightline.training.memory import (
     positions,
     used_bytes,
 )
+from support import tiny_models
 
 
 @given(st.lists(st.floats(0.1, 100), max_size=12), st.floats(0, 500))
@@ -72,7 +72,7 @@ def test_the_curve_foretells_other_sizes(attention: str, tmp_path: Path) -> None
         tiny_models.bert(tmp_path / "bert"), device="cpu", model_kwargs={"attn_implementation": attention}
     ).train()
 
-    def batch(words: int, items: int):  # noqa: ANN202
+    def batch(words: int, items: int):
         features = model.preprocessor(parse("table " * words), role=None, prompt=None)
         return model.collate([features] * items, range(items))
 

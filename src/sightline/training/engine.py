@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 from sightline.losses.base import Loss
 from sightline.training.arguments import TrainingArguments
 from sightline.training.distributed import ALONE, Ranks
+from sightline.training.frozen import FrozenVectors
 from sightline.training.limits import Limits
 from sightline.training.memory import peak_bytes
 from sightline.training.plan import Collate, MemoryPlan
 from sightline.training.recovery import Attempt, Undo, fits_alone, out_of_memory_in, too_large
 from sightline.training.samples import Sample
 from sightline.training.step import RandomState, Step, device_of
+from sightline.training.weights import is_sharded
 from sightline.training.window import LogWindow
 from sightline.types import Batch
 
@@ -61,6 +64,7 @@ class Engine:
         self._plan = MemoryPlan(args, self.limits)
         self._window = LogWindow()
         self._steps = 0
+        self._frozen = FrozenVectors()
         self._last: tuple[Batch, int]  # as planned, and how many graphs were kept
 
     def prepare(
@@ -94,6 +98,8 @@ class Engine:
         Raises:
             TrainingError: memory does not last for the batch in the smallest pieces; names the item.
         """
+        if not is_sharded(model):
+            self._frozen.rest(model)
         undo = Undo.before(model)
         state = RandomState.of(device_of(model))
         while True:
@@ -105,7 +111,8 @@ class Engine:
             self._make_smaller(model, attempt)
         batch, kept = self._last
         self._steps += 1
-        self._window.add(attempt.result, batch, kept=kept, share=share)
+        twice = sum(not self._frozen.covers(one) for one in batch.micro_batches[kept:])
+        self._window.add(attempt.result, batch, twice=twice, share=share)
         if self._steps == 1:
             device = device_of(model)
             self._say(
@@ -120,6 +127,8 @@ class Engine:
         means = self._window.means()
         self._window = LogWindow()
         if self._steps:
+            if self._frozen.reused:
+                means["reused"], self._frozen.reused = self._frozen.reused, 0
             means["peak_gb"] = round(peak_bytes(self._device) / 1e9, 3)
         return means
 
@@ -132,6 +141,14 @@ class Engine:
         if state:
             self.limits.set(state["token_budget"], state["max_items"])
 
+    def save(self, folder: Path) -> None:
+        """Writes what `state` has no room for into a checkpoint."""
+        self._frozen.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Takes up what `save` wrote."""
+        self._frozen.load(folder)
+
     def _attempt(
         self, model: nn.Module, batch: Batch, *, scale: float | Tensor, sync: bool
     ) -> dict[str, Tensor]:
@@ -142,7 +159,8 @@ class Engine:
         self._last = batch, kept
         if not self._steps:
             self._say(self._plan.line(batch, kept))
-        return Step(kept, self.args.autocast, self.ranks).run(model, batch, self.loss, scale=scale, sync=sync)
+        step = Step(kept, self.args.autocast, self.ranks, self._frozen)
+        return step.run(model, batch, self.loss, scale=scale, sync=sync)
 
     def _make_smaller(self, model: nn.Module, attempt: Attempt) -> None:
         """Halves the budgets after a lack of memory.

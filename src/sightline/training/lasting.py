@@ -96,6 +96,8 @@ class LastingTrainer(transformers.Trainer):
         self._resumed = None if path is None else (path, state)
         self._bad.count, self._evaluated_step = state.bad_batches, state.evaluated_step
         self._engine.restore(state.engine)
+        if path is not None:
+            self._engine.load(path)
         if state.left_out is not None and state.rows == len(self.train_dataset):  # type: ignore[arg-type]
             self._source.recall([BadRow(row, reason) for row, reason in state.left_out])
         try:
@@ -166,6 +168,7 @@ class LastingTrainer(transformers.Trainer):
                 else:
                     callback_states[type(callback).__name__] = callback.state()
         self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+        self._engine.save(folder)
         RunState(
             engine=self._engine.state(),
             rows=len(self.train_dataset),  # type: ignore[arg-type]

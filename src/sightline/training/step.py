@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ from sightline.errors import ConfigError
 from sightline.losses.base import Loss
 from sightline.training.bad_batches import NotFiniteError, check_finite
 from sightline.training.distributed import ALONE, Ranks
+from sightline.training.frozen import FrozenVectors
 from sightline.training.gathering import WholeBatch, gather_batch, loss_and_gradient, on_device
 from sightline.training.weights import add_gradients, whole_weights
 from sightline.types import Batch, Embeddings, MicroBatch
@@ -47,11 +49,13 @@ class Step:
         autocast: type the model computes in, e.g. ``torch.bfloat16``; None for its weights'. The loss is
             always computed in float32.
         ranks: the processes that train together. The loss compares the items of all of them.
+        frozen: embeds what frozen towers do, once and without graph.
     """
 
     kept: int | None = None
     autocast: torch.dtype | None = None
     ranks: Ranks = ALONE
+    frozen: FrozenVectors | None = None
 
     def __post_init__(self) -> None:
         if self.kept is not None and self.kept < 0:
@@ -107,12 +111,16 @@ class Step:
         kept = len(micro_batches) if self.kept is None else min(self.kept, len(micro_batches))
 
         outputs: list[Embeddings] = []
-        states: list[RandomState] = []
+        states: dict[int, RandomState] = {}
         with self.ranks.together("embedding"):
             for number, micro_batch in enumerate(micro_batches):
+                if self.frozen is not None and self.frozen.covers(micro_batch):
+                    embed = partial(forward, model, autocast=self.autocast)
+                    outputs.append(self.frozen.embed(batch, micro_batch, embed))
+                    continue
                 with torch.set_grad_enabled(number < kept):
                     if number >= kept:
-                        states.append(RandomState.of(device))
+                        states[number] = RandomState.of(device)
                     outputs.append(forward(model, micro_batch, self.autocast))
         after = RandomState.of(device)
 
@@ -127,8 +135,8 @@ class Step:
             # no bit depends on how many graphs memory allowed.
             for number, micro_batch in enumerate(micro_batches):
                 output = outputs[number]
-                if number >= kept:
-                    states[number - kept].restore()
+                if number in states:
+                    states[number].restore()
                     with torch.enable_grad():
                         output = forward(model, micro_batch, self.autocast)
                 _backward(output, gradient[micro_batch.indices.to(device)])

@@ -22,7 +22,7 @@ class LogWindow:
     passes: int = 0
     embedded_twice: int = 0
 
-    def add(self, parts: dict[str, Tensor], batch: Batch, *, kept: int, share: float) -> None:
+    def add(self, parts: dict[str, Tensor], batch: Batch, *, twice: int, share: float) -> None:
         """One batch, which is ``share`` of an optimizer step."""
         self.steps += share
         for name, part in parts.items():
@@ -35,7 +35,7 @@ class LogWindow:
             self.patches += micro_batch.cost.patches
             self.padded_tokens += micro_batch.padded_tokens
         self.passes += len(micro_batches)
-        self.embedded_twice += len(micro_batches) - kept
+        self.embedded_twice += twice
 
     def means(self) -> dict[str, float]:
         """Means per optimizer step, by name.
