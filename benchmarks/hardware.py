@@ -79,12 +79,12 @@ def _seconds(work: Callable[[], None], tries: int = 20) -> float:
     return min(times)
 
 
-def profile(name: str, *, peer: bool, number: int, bf16: bool) -> None:
-    """Prints the operators of one step after a first one."""
+def profile(name: str, *, peer: bool, number: int, bf16: bool, rounds: int) -> None:
+    """Prints the operators of one step, after one to warm up and ``rounds`` that are timed."""
     step = _step(name, peer=peer, number=number, bf16=bf16)
     step()
     seconds = []
-    for _ in range(3):
+    for _ in range(rounds):
         started = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - started)
@@ -176,11 +176,12 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="of the text step")
     parser.add_argument("--number", type=int, default=0, help="rows of the batch; 16 of text or 4 of pages")
     parser.add_argument("--threads", type=int, default=1, help="of the profile")
+    parser.add_argument("--rounds", type=int, default=3, help="timed steps before the profiled one")
     chosen = parser.parse_args()
     if chosen.mode == "profile":
         torch.set_num_threads(chosen.threads)
         for name in chosen.rows:
-            profile(name, peer=chosen.peer, number=chosen.number, bf16=chosen.bf16)
+            profile(name, peer=chosen.peer, number=chosen.number, bf16=chosen.bf16, rounds=chosen.rounds)
         return
     found = rates()
     print("| what | threads | rate |\n|---|---|---|")

@@ -60,6 +60,7 @@ def ours(
 
     import sightline as sl
 
+    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     encoder = sl.Encoder.from_pretrained(
         folder,
@@ -120,6 +121,7 @@ def theirs(
     from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
     from sentence_transformers.sentence_transformer import losses
 
+    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     model = SentenceTransformer(
         str(folder),
