@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
 from sightline.training.arguments import TrainingArguments
-from sightline.training.saving import Checkpoints
+from sightline.training.saving import UNFINISHED
 from sightline.training.trainer import Trainer
 
 WORDS = [
@@ -164,12 +166,17 @@ class ProbedTrainer(Trainer):
             child = os.fork()
             if not child:
                 die_at(number)
-                super()._save_checkpoint(model, trial)
+                try:
+                    super()._save_checkpoint(model, trial)
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
                 os._exit(0)
-            survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            assert code in (0, -signal.SIGKILL), "the save failed"
             os.rename(output, tries / str(number))
             shutil.copytree(tries / "before", output, copy_function=os.link)
-            if survived:
+            if code == 0:
                 os._exit(0)
 
 
@@ -182,10 +189,10 @@ def die_at(number: int) -> None:
     count = itertools.count(1)
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             if next(count) == number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args)
+            return real(*args, **kwargs)
 
         return call
 
@@ -205,7 +212,7 @@ def train_until_the_disk_is_full(run: Run) -> None:
     real = os.fsync
 
     def full(handle: int) -> None:
-        if Checkpoints(run.output).all():
+        if (run.output / UNFINISHED / "checkpoint-4").exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(handle)
 
@@ -230,7 +237,17 @@ def _guarded(work: Callable[[Run], None], run: Run) -> None:
         os._exit(1)
 
 
+@cache
 def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    # The server does not take over the search path, and what it cannot import it passes over in silence.
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), before]))
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
     return context
