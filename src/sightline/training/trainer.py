@@ -34,11 +34,11 @@ from sightline.training.source import TRAINING, RowSource
 from sightline.training.step import held_out
 from sightline.training.weights import (
     Replicated,
-    equal_weights,
     is_sharded,
-    layer_names,
     load_whole_state_dict,
     plain_weights,
+    prepare_sharding,
+    whole_state_dict,
     whole_weights,
     with_whole_weights,
 )
@@ -238,12 +238,7 @@ class Trainer(LastingTrainer):
             return super()._wrap_model(model, training, dataloader)
         torch.manual_seed(self.args.seed + self._ranks.rank)  # else every rank drew the same dropout masks
         if self.is_fsdp_enabled:
-            if not is_sharded(model):
-                equal_weights(model, self._ranks)
-                plugin = self.accelerator.state.fsdp_plugin
-                plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or layer_names(
-                    model
-                )
+            prepare_sharding(model, self.accelerator.state.fsdp_plugin, self._ranks)
             return super()._wrap_model(model, training, dataloader)
         return Replicated(self.accelerator.prepare_model(model, evaluation_mode=True), self._ranks)
 
@@ -336,6 +331,13 @@ class Trainer(LastingTrainer):
         return torch.autocast(self.args.device.type, self.args.autocast, cache_enabled=cache_enabled)
 
     # Checkpoints
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Writes the encoder on the main process; with several, all of them call it."""
+        if is_sharded(self.model):
+            self._save(output_dir, whole_state_dict(self.model))
+        else:
+            super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         if not self.args.should_save:

@@ -59,6 +59,21 @@ def is_sharded(model: nn.Module) -> bool:
     return bool(_shards(model))
 
 
+def prepare_sharding(model: nn.Module, plugin: Any, ranks: Ranks) -> None:
+    """Equal weights on all ranks, and accelerate's plugin told which layers to gather by themselves.
+
+    Does nothing to a model that is sharded already.
+
+    Args:
+        model: the model to be sharded.
+        plugin: accelerate's ``FullyShardedDataParallelPlugin``; layers that it names stay as they are.
+        ranks: all of them call it.
+    """
+    if not is_sharded(model):
+        equal_weights(model, ranks)
+        plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or layer_names(model)
+
+
 def layer_names(model: nn.Module) -> list[str]:
     """Classes of the layers that transformers' models in ``model`` are made of, which FSDP2 gathers one at a time."""
     from transformers import PreTrainedModel
