@@ -59,5 +59,9 @@ class TrainingError(SightlineError):
     """A training run cannot start or cannot go on."""
 
 
+class StoppedError(TrainingError):
+    """A run was asked to stop, and has saved a checkpoint to go on from."""
+
+
 def _rebuild_input_error(kind: type[InputError], message: str, source: str | None) -> InputError:
     return kind(message, source=source)

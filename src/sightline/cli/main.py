@@ -1,7 +1,8 @@
 """The `sightline` command: its subcommands, and what happens when something goes wrong.
 
 A person's mistake ends in one line on stderr and exit code 1 (2 for wrong usage); Ctrl-C in "Interrupted"
-and 130. A traceback is shown with `--debug`, anywhere on the line, or SIGHTLINE_DEBUG=1.
+and 130; SIGTERM in training, after a checkpoint is saved, in 143. A traceback is shown with `--debug`,
+anywhere on the line, or SIGHTLINE_DEBUG=1.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typer.core import TyperGroup
 
 from sightline import __version__
 from sightline.cli import demo, evaluate, index, ingest, search, train
-from sightline.errors import SightlineError
+from sightline.errors import SightlineError, StoppedError
 
 # Typer moved from click to a copy of it; both descend from a ClickException, which carries usage errors.
 _PASSING: tuple[type[BaseException], ...] = (
@@ -35,6 +36,8 @@ class Commands(TyperGroup):
             raise
         except KeyboardInterrupt as stop:
             _fail(str(stop) or "Interrupted", 130)
+        except StoppedError as stop:
+            _fail(str(stop), 143)
         except BrokenPipeError:
             _drop_stdout()
             sys.exit(1)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.config.load import dump_recipe
 from sightline.config.recipe import Recipe, TrainingConfig
-from sightline.errors import ConfigError
+from sightline.errors import ConfigError, StoppedError
 from sightline.runs.evaluate import bm25_row, check_questions, check_views, encoder_row, evaluator_for
 from sightline.runs.outcome import Outcome
 from sightline.runs.settings import CHECKPOINTS, meet, training_arguments
+from sightline.training.saving import Checkpoints
 
 if TYPE_CHECKING:
     import datasets
@@ -64,12 +65,13 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     Args:
         recipe: what to do.
         console: where progress is told; nothing is said without one.
-        resume: go on from the newest checkpoint in the output folder, if there is one.
+        resume: go on from the newest whole checkpoint in the output folder, if there is one.
 
     Raises:
         ConfigError: a key or value of the recipe is wrong, or the output folder holds a finished run.
         DataError: the dataset does not fit the recipe or the model; or rows are bad, with the list of them.
         CheckpointError: the model cannot be loaded.
+        StoppedError: SIGTERM asked for it during training; a checkpoint was saved.
     """
     from sightline.documents.dataset import Dataset
     from sightline.training.weights import save_from_main, with_whole_weights
@@ -124,7 +126,7 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
             evaluator = evaluator_for(dataset, views[0], split, dims=dims, show_progress=False)
         checkpoint = None
         if resume:
-            checkpoint = ranks.from_main(lambda: newest_checkpoint(output), "looking for a checkpoint")
+            checkpoint = ranks.from_main(Checkpoints(output / CHECKPOINTS).newest, "looking for a checkpoint")
         card = train_told(
             encoder, loss, pairs, arguments, evaluator=evaluator, console=console, checkpoint=checkpoint
         )
@@ -160,9 +162,13 @@ def train_told(
     *,
     evaluator: RetrievalEvaluator | None = None,
     console: Console | None = None,
-    checkpoint: str | None = None,
+    checkpoint: Path | None = None,
 ) -> str:
-    """Train in place, telling ``console`` of it in our words; returns the model card."""
+    """Train in place, telling ``console`` of it in our words; returns the model card.
+
+    Raises:
+        StoppedError: SIGTERM asked the run to stop; a checkpoint was saved.
+    """
     from transformers import PrinterCallback, ProgressCallback
 
     from sightline.runs.progress import TrainingProgress
@@ -180,7 +186,13 @@ def train_told(
         )
         for chatty in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(chatty)
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if trainer.stopped:
+        state = trainer.state
+        raise StoppedError(
+            f"Stopped by SIGTERM after step {state.global_step} of {state.max_steps}, which is saved; the same command "
+            "with --resume goes on from there"
+        )
     return trainer.card()
 
 
@@ -318,13 +330,9 @@ def _check_output(recipe: Recipe, output: Path, resume: bool) -> None:
 
 
 def newest_checkpoint(output: Path) -> str | None:
-    """The checkpoint folder with the most steps, None where there is none."""
-    steps = {
-        int(path.name.removeprefix("checkpoint-")): path
-        for path in (output / CHECKPOINTS).glob("checkpoint-*")
-        if path.name.removeprefix("checkpoint-").isdigit() and (path / "trainer_state.json").exists()
-    }
-    return str(steps[max(steps)]) if steps else None
+    """The checkpoint folder with the most steps, looked at no closer; None where there is none."""
+    found = Checkpoints(output / CHECKPOINTS).all()
+    return str(found[-1]) if found else None
 
 
 @contextmanager

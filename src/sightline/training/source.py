@@ -17,6 +17,7 @@ from sightline.training.check import bad_rows_error, check_rows
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.feeding import Feed, FeedClock, make_loader
 from sightline.training.limits import parse_bytes
+from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows, choose_columns
 from sightline.training.samples import Sample, Sizes, take_samples
 from sightline.training.sampling import BatchOrder
@@ -123,13 +124,14 @@ class RowSource:
                 return numbers
         numbers = list(range(len(rows)))
         if self.args.check_data:
-            report = check_rows(
-                rows,
-                self.builder(rows, name),
-                num_workers=self.args.dataloader_num_workers or 0,
-                show_progress=not self.args.disable_tqdm and self.shows_progress,
-                ranks=self.ranks,
-            )
+            with undisturbed():  # the same dropout, whichever datasets are looked at
+                report = check_rows(
+                    rows,
+                    self.builder(rows, name),
+                    num_workers=self.args.dataloader_num_workers or 0,
+                    show_progress=not self.args.disable_tqdm and self.shows_progress,
+                    ranks=self.ranks,
+                )
             self.meet(report.bad, rows, name)
             numbers = report.good
             if rows is self.training:
