@@ -26,6 +26,7 @@ from sightline.training.resume import RunState, checkpoint_to_resume
 from sightline.training.saving import Checkpoints, problem
 from sightline.training.source import RowSource
 from sightline.training.stopping import Interrupted, StopAfterStep, StopRequest
+from sightline.training.weights import only_with_state
 
 logger = logging.getLogger(__name__)
 
@@ -250,6 +251,13 @@ class LastingTrainer(transformers.Trainer):
             self._save_checkpoint(self.model_wrapped, None)
         elif is_best:
             self._note_best_checkpoint(checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        assert isinstance(self.model, nn.Module)
+        with only_with_state(self.model, Path(checkpoint) / "optimizer.bin", self._ranks):
+            super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_callback_state(self) -> None:
         super()._load_callback_state()

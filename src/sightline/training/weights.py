@@ -201,6 +201,27 @@ def _reduced(gradient: Tensor, part: Tensor, ranks: Ranks) -> Tensor:
     return whole.redistribute(placements=part.placements)
 
 
+@contextmanager
+def only_with_state(model: nn.Module, optimizer_file: Path, ranks: Ranks) -> Iterator[None]:
+    """Weights without values in a saved optimizer, because nothing ever used them, count as frozen meanwhile.
+
+    torch refuses to load a sharded optimizer that has no values for a weight that is trained. Does nothing to a
+    model that is not sharded, or where the optimizer is not in one file.
+    """
+    if not is_sharded(model) or not ranks.from_main(optimizer_file.exists):
+        yield
+        return
+    known = ranks.from_main(lambda: set(torch.load(optimizer_file, weights_only=True, mmap=True)["state"]))
+    unused = [w for name, w in model.named_parameters() if w.requires_grad and name not in known]
+    try:
+        for weight in unused:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in unused:
+            weight.requires_grad_(True)
+
+
 def save_from_main(model: Any, folder: str | Path, ranks: Ranks, **options: Any) -> None:
     """``model.save_pretrained(folder, **options)`` on rank 0, of whole weights; the others wait for it.
 
