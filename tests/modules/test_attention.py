@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from sightline.modules import attention
+from sightline.modules import attention, long_attention
 from sightline.modules.segments import Segments, working_on
 
 LENGTHS = Segments((9, 9, 9, 5, 5, 2, 1))
@@ -111,3 +111,37 @@ def test_bfloat16_is_close_to_float32() -> None:
     assert found.dtype == torch.bfloat16
     expected = plain(*inputs, causal=False, window=None)
     torch.testing.assert_close(found[0].float(), expected, atol=2e-2, rtol=2e-2)
+
+
+@pytest.mark.parametrize("query_heads", [2, 4], ids=["one query head per key head", "two"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_long_sequences_go_row_by_row_to_the_same_values_and_gradients(
+    query_heads: int, causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "onednn_is_faster", lambda: torch.backends.mkldnn.is_available())
+    monkeypatch.setattr(long_attention, "LONG", 4)
+    monkeypatch.setattr(long_attention, "BLOCK_WEIGHTS", 150)  # several row blocks a head
+    inputs = [one.detach().float().requires_grad_() for one in heads(query_heads, 2, 2)]
+    expected = plain(*inputs, causal=causal, window=None)
+    gradient = torch.randn_like(expected)
+    expected_gradients = torch.autograd.grad(expected, inputs, gradient)
+    found = attention._BlockAttention.apply(*inputs, LENGTHS.groups, 0.3, causal, None, 0.0, 0)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(torch.autograd.grad(found, inputs, gradient), expected_gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_long_sequences_with_dropout_replay_their_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "onednn_is_faster", lambda: torch.backends.mkldnn.is_available())
+    monkeypatch.setattr(long_attention, "LONG", 4)
+    inputs = [one.detach().float().requires_grad_() for one in heads(2, 2, 2)]
+
+    def run(*values: Tensor) -> Tensor:
+        found: Tensor = attention._BlockAttention.apply(*values, LENGTHS.groups, 0.3, False, None, 0.4, 11)
+        return found
+
+    # Linear in the values: the gradient of a fixed mask is the difference quotient at any distance.
+    direction = torch.randn_like(inputs[2])
+    (gradient,) = torch.autograd.grad(run(*inputs).sum(), inputs[2])
+    difference = (run(inputs[0], inputs[1], inputs[2] + direction) - run(*inputs)).sum()
+    torch.testing.assert_close((gradient * direction).sum(), difference, atol=1e-3, rtol=1e-3)

@@ -14,7 +14,7 @@ from sightline.errors import ConfigError
 from sightline.types import Cost
 
 # Positions that one more forward and backward pass is worth. Lower means less padding in more passes.
-PASS_COST = 64
+PASS_COST = 32
 
 
 def plan(

@@ -22,13 +22,18 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from sightline.modules import segments
+from sightline.modules import long_attention, segments
+from sightline.modules.cpu import onednn_is_faster
 from sightline.modules.randomness import MaskSource, fresh_seed
 
 NAME = "sightline"
 
 # Attention weights worked on at once: about 800 kB in float32, which stays in a core's second-level cache.
 BLOCK_WEIGHTS = 200_000
+
+
+# Arguments of transformers' attention functions that only its own ``sdpa`` knows what to do with.
+_EXTRAS = ("position_bias", "softcap", "cache", "s_aux")
 
 
 def attention(
@@ -47,13 +52,15 @@ def attention(
     packed = segments.current()
     on_cpu = query.device.type == "cpu"
     if packed is None or packed.total != query.shape[2] or query.shape[0] != 1:
-        whole = attention_mask is None and query.shape[2] == key.shape[2]
-        if not (on_cpu and dropout and whole and sliding_window is None):
+        length = query.shape[2]
+        plain = attention_mask is None and length == key.shape[2] and value.shape[-1] == query.shape[-1]
+        plain = plain and all(kwargs.get(name) is None for name in _EXTRAS)
+        if not (on_cpu and plain and (dropout or _is_long(length, query) or query.dtype == torch.bfloat16)):
             return sdpa_attention_forward(
                 module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
                 is_causal=is_causal, **kwargs,
             )  # fmt: skip
-        count, _, length, _ = query.shape
+        count = len(query)
         query, key, value = (_row(one) for one in (query, key, value))
         packed = segments.Segments((length,) * count)
         shape = (count, length)
@@ -63,7 +70,7 @@ def attention(
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     # In bfloat16 the fused kernel's backward pass is up to five times slower than plain products on a CPU.
-    if on_cpu and (dropout or query.dtype == torch.bfloat16):
+    if on_cpu and (dropout or query.dtype == torch.bfloat16 or _is_long(max(packed.lengths), query)):
         result = _BlockAttention.apply(
             query,
             key,
@@ -163,6 +170,11 @@ class _BlockAttention(torch.autograd.Function):
         repeats = query_THd.shape[1] // heads
         for block in _blocks(groups, heads, repeats, causal, sliding_window):
             query, key, value = block.of(query_THd, repeats), block.of(key_TKd), block.of(value_TKd)
+            if _is_long(block.length, query):
+                query_rd, key_ld, value_ld = (one[0].contiguous() for one in (query, key, value))
+                alone = long_attention.forward(query_rd, key_ld, value_ld, scale, block.hidden, masks)
+                block.put(alone[None], result_THd, repeats)
+                continue
             weights = _weights(query, key, scale, block.hidden)
             if masks is not None:
                 weights.mul_(masks.draw(tuple(weights.shape), weights.dtype))
@@ -182,6 +194,16 @@ class _BlockAttention(torch.autograd.Function):
         for block in _blocks(groups, heads, repeats, causal, sliding_window):
             query, key, value = block.of(query_THd, repeats), block.of(key_TKd), block.of(value_TKd)
             gradient = block.of(gradient_THd, repeats)
+            if _is_long(block.length, query):
+                gradient_rd, query_rd, key_ld, value_ld = (
+                    one[0].contiguous() for one in (gradient, query, key, value)
+                )
+                found = long_attention.backward(
+                    gradient_rd, query_rd, key_ld, value_ld, scale, block.hidden, masks
+                )
+                for one, place, stacked in zip(found, result, (repeats, 1, 1), strict=True):
+                    block.put(one[None], place, stacked)
+                continue
             weights = _weights(query, key, scale, block.hidden)
             if masks is None:
                 dropped = weights
@@ -198,6 +220,11 @@ class _BlockAttention(torch.autograd.Function):
             block.put(torch.bmm(for_scores.transpose(1, 2), query).mul_(scale), result[1])
             block.put(for_value, result[2])
         return (*result, None, None, None, None, None, None)
+
+
+def _is_long(length: int, query: Tensor) -> bool:
+    """Whether a block goes row by row; such a block is a single head of a single sequence."""
+    return length >= long_attention.LONG and query.dtype == torch.float32 and onednn_is_faster()
 
 
 def _weights(query: Tensor, key: Tensor, scale: float, hidden: Tensor | None) -> Tensor:
@@ -261,6 +288,8 @@ def _blocks(
         one_head = repeats * length * length
         sequences = max(1, BLOCK_WEIGHTS // (one_head * heads))
         some_heads = heads if sequences > 1 else min(heads, max(1, BLOCK_WEIGHTS // one_head))
+        if length >= long_attention.LONG:
+            sequences = some_heads = 1
         for first in range(0, count, sequences):
             tokens = slice(start + first * length, start + min(count, first + sequences) * length)
             for head in range(0, heads, some_heads):

@@ -17,7 +17,7 @@ from sightline.inputs.processor import ItemProcessor
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable, Modality
 from sightline.modules.cpu import cpu_operators
-from sightline.modules.packing import TEXT, Packing, find_packing
+from sightline.modules.packing import TEXT, Packing, adopt_attention, find_packing
 
 # Entries of a micro-batch that are ours and never arguments of the model.
 _OURS = frozenset({"modality", "route", "fused", "prompt_length", "sentence_embedding", "token_embeddings"})
@@ -50,6 +50,7 @@ class Backbone(Module):
         self.table = table
         self.task = task
         self._arguments: dict[str, frozenset[str] | None] = {}
+        self._adopted = False
         self._packings: dict[str, Packing | None] = {}
 
     @property
@@ -98,6 +99,9 @@ class Backbone(Module):
         arguments = self._accepted(call.method, features)
         if PIXELS in arguments:
             arguments[PIXELS] = self._pixels(arguments[PIXELS])
+        if not self._adopted:
+            self._adopted = True
+            adopt_attention(self.model)
         packing = self._packing_for(call, arguments)
         if packing is not None:
             value = packing.call(method, arguments, lambda output: _entry(output, call.output))

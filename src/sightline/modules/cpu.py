@@ -60,11 +60,18 @@ def onednn_is_faster() -> bool:
         return False
     if "GenuineIntel" in facts:
         return False
-    return _product(torch.ones(2, 3), torch.ones(4, 3), None).shape == (2, 4)
+    return product(torch.ones(2, 3), torch.ones(4, 3), None).shape == (2, 4)
 
 
-def _product(left_TK: Tensor, right_NK: Tensor, bias_N: Tensor | None) -> Tensor:
-    """(T, N) = left right^T + bias; the operator that torch's own compiler emits for linear layers on CPUs."""
+def product(left_TK: Tensor, right_NK: Tensor, bias_N: Tensor | None) -> Tensor:
+    """(T, N) = left right^T + bias; the operator that torch's own compiler emits for linear layers on CPUs.
+
+    Takes a transposed matrix as it is, but crawls on one with gaps between its rows, so those are copied.
+    """
+    left_TK, right_NK = (
+        one if one.is_contiguous() or one.t().is_contiguous() else one.contiguous()
+        for one in (left_TK, right_NK)
+    )
     result: Tensor = torch.ops.mkldnn._linear_pointwise(left_TK, right_NK, bias_N, "none", [], "")
     return result
 
@@ -74,7 +81,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, input_TK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
         ctx.save_for_backward(input_TK, weight_NK)
         ctx.has_bias = bias_N is not None
-        return _product(input_TK, weight_NK, bias_N)
+        return product(input_TK, weight_NK, bias_N)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -82,8 +89,8 @@ class _Linear(torch.autograd.Function):
         gradient_TN = gradients[0].contiguous()
         for_input, for_weight, for_bias = ctx.needs_input_grad
         return (
-            _product(gradient_TN, weight_NK.t(), None) if for_input else None,
-            _product(gradient_TN.t(), input_TK.t(), None) if for_weight else None,
+            product(gradient_TN, weight_NK.t(), None) if for_input else None,
+            product(gradient_TN.t(), input_TK.t(), None) if for_weight else None,
             gradient_TN.sum(0) if for_bias and ctx.has_bias else None,
         )
 
@@ -104,7 +111,7 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
         result = _Linear.apply(rows, weight, bias)
     else:
-        result = _product(rows, weight, bias)
+        result = product(rows, weight, bias)
     return result.view(*input.shape[:-1], weight.shape[0])
 
 

@@ -103,17 +103,22 @@ def find_packing(model: PreTrainedModel, entry: Callable[[Any], Tensor]) -> Pack
     if not flash:
         if weights[0].device.type != "cpu" or before not in ("sdpa", attention.NAME):
             return None
-        model.set_attn_implementation(attention.NAME)
-        if model.config._attn_implementation != attention.NAME:
+        if not adopt_attention(model):
             return None
     pad = getattr(model.config.get_text_config(), "pad_token_id", None)
     for first in dict.fromkeys((0, (pad or 0) + 1)):
         found = Packing(first, flash, frozenset(parameters))
         if _agrees(model, found, entry):
             return found
-    if not flash:
-        model.set_attn_implementation(before)
     return None
+
+
+def adopt_attention(model: PreTrainedModel) -> bool:
+    """Switches a model on a CPU from transformers' ``sdpa`` to our attention function; says whether it has ours."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation():
+        model.set_attn_implementation(attention.NAME)
+    return model.config._attn_implementation == attention.NAME
 
 
 def _agrees(model: PreTrainedModel, packing: Packing, entry: Callable[[Any], Tensor]) -> bool:
