@@ -28,8 +28,10 @@ from sightline.types import Cost, Embeddings, Features, Item, MicroBatch
 # Padded positions per forward pass. On a CPU small passes stay in cache; a GPU wants to be filled.
 CPU_TOKENS = 4_096
 GPU_TOKENS = 65_536
-# Texts prepared together, as forward passes of texts of 128 tokens: few, so that the model starts soon.
-PASSES_AHEAD = 16
+# Items prepared together: some forward passes of texts of 128 tokens, or of pages of 1,024. Few, so that the model
+# starts soon; more than one pass, so that items of like length find each other.
+TEXT_PASSES = 16
+MEDIA_PASSES = 4
 # Threads that open media for a GPU; for a model on the CPU there is one, which is busy enough itself.
 MEDIA_THREADS = 8
 
@@ -179,6 +181,7 @@ def _prepared(
     budget = settings.token_budget
     if budget is None:
         budget = CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
+    texts, media = max(256, TEXT_PASSES * budget // 128), max(8, MEDIA_PASSES * budget // 1_024)
     threads = 1 if device.type == "cpu" else max(1, min(MEDIA_THREADS, (os.cpu_count() or 2) - 1))
 
     def features(items: list[Item]) -> list[Features]:
@@ -204,7 +207,7 @@ def _prepared(
         coming: tuple[Slice, Future[tuple[list[Cost], list[MicroBatch]]]] | None = None
         for window in windows(stream):
             meter.read(window)
-            for piece in slices(window, max(256, PASSES_AHEAD * budget // 128)):
+            for piece in slices(window, texts=texts, media=media):
                 now, coming = coming, (piece, preparer.submit(prepare, piece))
                 if now is not None:
                     yield now[0], *now[1].result()

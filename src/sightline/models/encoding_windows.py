@@ -81,20 +81,19 @@ def windows(stream: Iterator[Item]) -> Iterator[Window]:
         yield window
 
 
-def slices(window: Window, texts: int) -> list[Slice]:
+def slices(window: Window, *, texts: int, media: int) -> list[Slice]:
     """Items of like length together, media first, the longest first: so memory peaks at once.
 
     Args:
         window: of at least one input.
-        texts: items per slice. A slice with media may be as long as its window, which is short.
+        texts: items per slice.
+        media: items per slice of items with media.
     """
     sizes = [size_of(item) for item in window.items]
     order = sorted(range(len(sizes)), key=lambda number: (-sizes[number][1], -sizes[number][0]))
     with_media = sum(size[1] > 0 for size in sizes)
-    bounds = [0] if with_media == 0 else [0, with_media]
-    bounds += range(bounds[-1] + texts, len(order), texts)
-    bounds.append(len(order))
-    cut = [order[start:stop] for start, stop in pairwise(bounds) if stop > start]
+    bounds = [*range(0, with_media, media), *range(with_media, len(order), texts), len(order)]
+    cut = [order[start:stop] for start, stop in pairwise(bounds)]
     # A window of nothing but repeated inputs has one empty slice, so that its rows are written.
     return [Slice(window, numbers, number == len(cut) - 1) for number, numbers in enumerate(cut)] or [
         Slice(window, [], True)
