@@ -180,22 +180,36 @@ def score_rankings(
         ranked: per query its id, the gains of what was retrieved in rank order (K,), and its judged gains.
         metrics: metric names.
     """
-    functions = {name: parse_metric(name) for name in metrics}
     qids, lists, judgments = [], [], []
     for qid, gains_K, judged in ranked:
         qids.append(qid)
         lists.append(gains_K)
-        gains_R = np.fromiter(judged.values(), dtype=np.float64, count=len(judged))
-        judgments.append(-np.sort(-gains_R[gains_R > 0]))
-    everything = Judgments(
-        hits=Hits.of(lists),
-        ideal=Hits.of(judgments),
-        relevant_Q=np.array([len(gains_R) for gains_R in judgments], dtype=np.int64),
-        retrieved_Q=np.array([len(gains_K) for gains_K in lists], dtype=np.int64),
-    )
+        judgments.append(judged)
+    ideal, relevant_Q = best_possible(judgments)
+    retrieved_Q = np.array([len(gains_K) for gains_K in lists], dtype=np.int64)
+    return score_hits(qids, Judgments(Hits.of(lists), ideal, relevant_Q, retrieved_Q), metrics)
+
+
+def best_possible(judgments: Iterable[Mapping[str, float]]) -> tuple[Hits, np.ndarray]:
+    """The ideal ranking of each query's judged documents, and how many of them are relevant (Q,)."""
+    ideal = [
+        np.array(sorted((gain for gain in judged.values() if gain > 0), reverse=True)) for judged in judgments
+    ]
+    return Hits.of(ideal), np.array([len(gains_R) for gains_R in ideal], dtype=np.int64)
+
+
+def score_hits(qids: Sequence[str], judged: Judgments, metrics: Sequence[str]) -> Result:
+    """Metrics of queries whose retrieved relevant documents are known.
+
+    Args:
+        qids: id of each query.
+        judged: what was retrieved, and what is relevant.
+        metrics: metric names.
+    """
+    functions = {name: parse_metric(name) for name in metrics}
     return _with_means(
         {
-            name: dict(zip(qids, function(everything, k).tolist(), strict=True))
+            name: dict(zip(qids, function(judged, k).tolist(), strict=True))
             for name, (function, k) in functions.items()
         }
     )

@@ -148,7 +148,8 @@ def check_relevant(
     if not corpus:
         raise DataError("the corpus is empty: there is nothing to search")
     for what, ids in (("query", queries), ("document", corpus)):
-        for identifier in ids:
+        # A corpus may be long: its types are collected before any id is looked at.
+        for identifier in () if set(map(type, ids)) == {str} else ids:
             if not isinstance(identifier, str):
                 kind = type(identifier).__name__
                 raise DataError(f"the {what} id {identifier!r} is of type {kind}: ids must be str")

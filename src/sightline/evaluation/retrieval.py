@@ -1,6 +1,6 @@
 """Retrieval evaluation of an encoder: encode once, report every Matryoshka dimension.
 
-Shape letters: N documents, K ranks kept.
+Shape letters: Q queries, K ranks kept, J pairs of a query and a document relevant to it, H of them found.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import numpy as np
 
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.metrics import (
+    Hits,
+    Judgments,
     Qrels,
     Result,
-    first_relevant_rank,
+    best_possible,
     merge_results,
     parse_metric,
-    score_rankings,
+    score_hits,
 )
 from sightline.evaluation.results import (
     DEFAULT_METRICS,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from sightline.training.distributed import Ranks
 
 _QUERIES_AT_ONCE = 1024
+_PAIRS_AT_ONCE = 4096
 
 
 class RetrievalEncoder(Protocol):
@@ -269,29 +272,23 @@ def _score(
         dims, metrics, primary: as of `RetrievalEvaluator`.
     """
     position = {docid: number for number, docid in enumerate(ids)}
-    lookup_N = np.zeros(len(ids))
-    places = {
-        qid: (
-            np.array([position[docid] for docid in judged if docid in position], dtype=np.int64),
-            np.array([gain for docid, gain in judged.items() if docid in position]),
-        )
-        for qid, judged in relevant.items()
-    }
     parts: dict[int, list[Result]] = {dim: [] for dim in dict.fromkeys((full, *dims))}
     top: dict[str, list[tuple[str, float]]] = {}
     first_rank: dict[str, int | None] = {}
     qids = list(queries)
+    relevant_at = [_relevant_places(relevant[qid], position) for qid in qids]
     for start in range(0, len(qids), _QUERIES_AT_ONCE):
         block = qids[start : start + _QUERIES_AT_ONCE]
         found = search(start, start + len(block))
+        ideal, relevant_Q = best_possible(relevant[qid] for qid in block)
         for dim, best in found.items():
-            ranked = [
-                (qid, _gains(row_K, places[qid], lookup_N), relevant[qid])
-                for qid, row_K in zip(block, best.indices.numpy())
-            ]
-            parts[dim].append(score_rankings(ranked, metrics))
+            hits = _hits(best.indices.numpy(), relevant_at[start : start + len(block)])
+            retrieved_Q = np.full(len(block), best.indices.shape[1])
+            parts[dim].append(score_hits(block, Judgments(hits, ideal, relevant_Q, retrieved_Q), metrics))
             if dim == full:
-                first_rank |= {qid: first_relevant_rank(gains_K) for qid, gains_K, _ in ranked}
+                # From the last to the first, so that the first stays.
+                ranks = dict(zip(hits.list_H[::-1].tolist(), hits.rank_H[::-1].tolist()))
+                first_rank |= {qid: ranks.get(number) for number, qid in enumerate(block)}
         rows = zip(found[full].indices[:, :SHOWN].tolist(), found[full].scores[:, :SHOWN].tolist())
         for qid, (row, values) in zip(block, rows):
             top[qid] = [(ids[number], value) for number, value in zip(row, values)]
@@ -308,13 +305,30 @@ def _score(
     )
 
 
-def _gains(row_K: np.ndarray, judged: tuple[np.ndarray, np.ndarray], lookup_N: np.ndarray) -> np.ndarray:
-    """Gains (K,) of the documents of ``row_K``; ``lookup_N`` is scratch space, zero before and after."""
-    places, gains = judged
-    lookup_N[places] = gains
-    gains_K = lookup_N[row_K]
-    lookup_N[places] = 0.0
-    return gains_K
+def _relevant_places(
+    judged: Mapping[str, float], position: Mapping[str, int]
+) -> tuple[list[int], list[float]]:
+    """Indices and gains of the relevant documents of one query."""
+    known = {position[docid]: gain for docid, gain in judged.items() if gain > 0}
+    return list(known), list(known.values())
+
+
+def _hits(found_QK: np.ndarray, relevant_at: Sequence[tuple[list[int], list[float]]]) -> Hits:
+    """Where the relevant documents of each query stand among those found."""
+    query_J = np.repeat(np.arange(len(relevant_at)), [len(places) for places, _ in relevant_at])
+    place_J = np.array([place for places, _ in relevant_at for place in places], dtype=np.int64)
+    gain_J = np.array([gain for _, gains in relevant_at for gain in gains])
+    pairs, ranks = [], []
+    # Compared in pieces, for queries with thousands of relevant documents.
+    for start in range(0, len(place_J), _PAIRS_AT_ONCE):
+        piece = slice(start, start + _PAIRS_AT_ONCE)
+        number, rank = np.nonzero(found_QK[query_J[piece]] == place_J[piece, None])
+        pairs.append(number + start)
+        ranks.append(rank + 1)
+    pair_H, rank_H = np.concatenate(pairs), np.concatenate(ranks)
+    order_H = np.lexsort((rank_H, query_J[pair_H]))
+    pair_H, rank_H = pair_H[order_H], rank_H[order_H]
+    return Hits(query_J[pair_H], rank_H, gain_J[pair_H])
 
 
 def _depth(metrics: Sequence[str], depth: int) -> int:
