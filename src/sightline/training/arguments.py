@@ -161,6 +161,10 @@ class TrainingArguments(transformers.TrainingArguments):
             # transformers allows bf16 on a machine without accelerator only when told that the CPU is meant.
             self.use_cpu = True
         self.metric_was_chosen = self.metric_for_best_model is not None
+        # Ours compiles the layers; accelerate would compile the whole encoder, again for every shape.
+        self.compiles = bool(self.torch_compile or self.torch_compile_backend or self.torch_compile_mode)
+        self.compile_backend, self.compile_mode = self.torch_compile_backend, self.torch_compile_mode
+        self.torch_compile, self.torch_compile_backend, self.torch_compile_mode = False, None, None
         super().__post_init__()
         if self.autocast is not None:
             # The step casts around the model's calls; accelerate would replace the encoder's forward for good.

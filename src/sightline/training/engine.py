@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sightline.losses.base import Loss
 from sightline.training.arguments import TrainingArguments
+from sightline.training.compiling import compile_layers
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.frozen import FrozenVectors
 from sightline.training.limits import Limits
@@ -64,6 +65,7 @@ class Engine:
         self._plan = MemoryPlan(args, self.limits)
         self._window = LogWindow()
         self._steps = 0
+        self._compiled = False
         self._frozen = FrozenVectors()
         self._last: tuple[Batch, int]  # as planned, and how many graphs were kept
 
@@ -79,6 +81,17 @@ class Engine:
     def assume(self) -> None:
         """Plans without measuring, for a model that is not on its device yet; the first batch is measured."""
         self._plan.assume()
+
+    def compile(self, model: nn.Module) -> None:
+        """Compiles the model's layers if the run asks for it; after `prepare`, which measures them as they are.
+
+        Raises:
+            ConfigError: there is nothing to compile, or nothing to compile with.
+        """
+        args = self.args
+        if args.compiles and not self._compiled:
+            compile_layers(model, device=args.device, backend=args.compile_backend, mode=args.compile_mode)
+            self._compiled = True
 
     def step(
         self, model: nn.Module, batch: Batch, *, share: float, scale: float | Tensor, sync: bool

@@ -189,6 +189,7 @@ class Trainer(LastingTrainer):
             samples = self._source.samples(self._rows, usable, TRAINING)
             items = min(self._train_batch_size, len(usable)) * len(builder.columns.names)
             self._engine.prepare(self.model, builder.collate, samples, items)
+        self._engine.compile(self.model)
         # accelerate would shard the batches once more, and repeat rows to make the last one even.
         return prepare_data_loader(
             self._source.loader(self._rows, order, TRAINING), num_processes=1, process_index=0
