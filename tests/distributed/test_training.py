@@ -13,11 +13,12 @@ from distributed.launching import all_well, launch
 from distributed.training_run import ROWS, train
 
 
-def test_two_ranks_end_where_one_process_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["replicated", "sharded"])
+def test_two_ranks_end_where_one_process_ends(tmp_path: Path, kind: str) -> None:
     alone, several = tmp_path / "alone", tmp_path / "several"
     alone.mkdir()
     several.mkdir()
-    all_well(launch("training_run.py", 2, str(several)))
+    all_well(launch("training_run.py", 2, str(several), kind))
     expected = train(alone, 1)
     got = [json.loads((several / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert got[0]["logs"] == got[1]["logs"], "every rank logs and returns the same"

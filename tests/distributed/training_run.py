@@ -1,4 +1,4 @@
-"""Run as one or several ranks: the Trainer on a tiny encoder. Arguments: output folder, and ``dies`` if a rank does."""
+"""Run as one or several ranks: the Trainer on a tiny encoder. Arguments: output folder, kind of run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from transformers import TrainerCallback
 
 from sightline.evaluation.retrieval import RetrievalEvaluator
@@ -17,6 +18,7 @@ from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
 from sightline.training.arguments import TrainingArguments
 from sightline.training.trainer import Trainer
+from sightline.training.weights import is_sharded, whole_state_dict
 from sightline.types import Embeddings
 from training.conftest import TinyEncoder
 
@@ -51,7 +53,18 @@ class Dies(TrainerCallback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(folder: Path, ranks: int, *, callbacks: Any = (), **options: Any) -> dict[str, Any]:
+class Sharded(Trainer):
+    """Shards on the CPU, which accelerate itself does on accelerators only."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        state.distributed_type = DistributedType.FSDP
+        state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+        self.is_fsdp_enabled = True
+
+
+def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **options: Any) -> dict[str, Any]:
     """Trains; writes what it ended with as ``rank<n>.json`` and the weights of rank 0."""
     options = {"gradient_accumulation_steps": 2, "num_train_epochs": 2} | options
     torch.manual_seed(3)
@@ -72,6 +85,7 @@ def train(folder: Path, ranks: int, *, callbacks: Any = (), **options: Any) -> d
         disable_tqdm=True,
         use_cpu=True,
         seed=5,
+        fsdp=kind == "sharded" or None,
         **options,
     )
     evaluator = RetrievalEvaluator(
@@ -83,7 +97,7 @@ def train(folder: Path, ranks: int, *, callbacks: Any = (), **options: Any) -> d
     encoder = Encodes(dropout=0.0)
     if arguments.process_index:
         torch.nn.init.ones_(encoder.out[0].weight)  # as a new layer starts differently on every rank
-    trainer = Trainer(
+    trainer = (Sharded if kind == "sharded" else Trainer)(
         encoder,
         Matryoshka(InfoNCE(symmetric=True), (16, 8)),
         train_dataset=ROWS,
@@ -111,10 +125,18 @@ def train(folder: Path, ranks: int, *, callbacks: Any = (), **options: Any) -> d
         "checkpoints": sorted(path.name for path in (folder / "run").glob("checkpoint-*")),
     }
     (folder / f"rank{arguments.process_index}.json").write_text(json.dumps(told))
+    state = whole_state_dict(encoder)
+    assert is_sharded(encoder) == (kind == "sharded")
     if arguments.process_index == 0:
-        torch.save(encoder.state_dict(), folder / "weights.pt")
+        torch.save(state, folder / "weights.pt")
     return told
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]), callbacks=[Dies()] if "dies" in sys.argv else [])
+    kind = sys.argv[2]
+    train(
+        Path(sys.argv[1]),
+        int(os.environ["WORLD_SIZE"]),
+        kind=kind,
+        callbacks=[Dies()] if kind == "dies" else [],
+    )
