@@ -16,7 +16,8 @@ import torch
 from sightline.errors import ConfigError, TrainingError
 from sightline.losses.contrastive import InfoNCE
 from sightline.training.arguments import TrainingArguments
-from sightline.training.random_state import seeded, undisturbed
+from sightline.training.random_state import undisturbed
+from sightline.training.seeds import seeded
 from sightline.training.trainer import Trainer
 from sightline.types import Batch, Embeddings
 
@@ -148,6 +149,42 @@ def test_rows_left_out_are_remembered(
     assert all(
         torch.equal(a, b) for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True)
     )
+
+
+class DrawingRows:
+    """A dataset of a person's own that varies its rows at random."""
+
+    def __init__(self, rows: list) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict[str, str]:
+        draws = (random.random(), np.random.rand(), float(torch.rand(())))
+        word = "pump" if sum(draws) > 1.5 else "valve"
+        return self.rows[number] | {"anchor": f"{word} {draws[0]:.2f}"}
+
+
+def test_rows_that_are_drawn_are_drawn_again(
+    make_encoder: Callable, make_arguments: Callable, text_rows: list
+) -> None:
+    """The same in the main process, in workers, and after resuming in the middle of the second epoch."""
+    options = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 8}
+    weights = []
+    for workers, resume in ((0, False), (2, False), (2, True)):
+        trainer = Trainer(
+            make_encoder(),
+            InfoNCE(),
+            train_dataset=DrawingRows(text_rows),
+            args=make_arguments(dataloader_num_workers=workers, **options),
+        )
+        trainer.train(resume_from_checkpoint=str(trainer.output_dir / "checkpoint-8") if resume else None)
+        weights.append([weight.detach() for weight in trainer.model.parameters()])
+    for others in weights[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(weights[0], others, strict=True))
+    rows = DrawingRows(text_rows)
+    assert rows[0] != rows[0]
 
 
 @pytest.mark.parametrize("only_gradients", [False, True], ids=["loss", "gradients"])

@@ -151,6 +151,7 @@ class Feed(Dataset):
     def __getitems__(self, numbers: list[int]) -> Delivery:
         """The batch of these rows."""
         started = time.perf_counter()
+        self.rows.set_epoch(self._order.seed, self._order.epoch)
         try:
             if not self._workers:
                 return in_pinned_memory(

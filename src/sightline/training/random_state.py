@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but what they are for, so that a resumed run draws what it would have drawn."""
+"""Work in the middle of training that must not change what training draws."""
 
 from __future__ import annotations
 
@@ -27,13 +27,3 @@ def undisturbed(device: torch.device | None = None) -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(arrays)
         tensors.restore()
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Inside, every generator of the CPU starts from ``seed``; afterwards they go on as before."""
-    with undisturbed():
-        random.seed(seed)
-        np.random.seed(seed % (1 << 32))
-        torch.random.default_generator.manual_seed(seed)
-        yield

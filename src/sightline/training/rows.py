@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from sightline.errors import ConfigError, DataError
+from sightline.training.seeds import mix, seeded
 
 if TYPE_CHECKING:
     import datasets
@@ -29,13 +32,25 @@ class Rows(Dataset):
 
     source: Any
     column_names: tuple[str, ...]
+    # (seed, epoch), in memory that worker processes share; None for sources that draw no random numbers.
+    clock: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.source)
 
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """What a dataset of a person's own draws at random depends on these and on the row alone."""
+        if self.clock is not None:
+            self.clock.copy_(torch.tensor([seed, epoch]))
+
     def __getitem__(self, number: int) -> tuple[int, Mapping[str, Any]]:
         """The row's number and its cells."""
-        row = self.source[number]
+        if self.clock is None:
+            row = self.source[number]
+        else:
+            seed, epoch = self.clock.tolist()
+            with seeded(mix(mix(seed, epoch), number)):
+                row = self.source[number]
         if not isinstance(row, Mapping):
             raise DataError(f"row {number} is a {type(row).__name__}, not a dict of column to value")
         return number, row
@@ -84,7 +99,11 @@ def as_rows(dataset: Any, *, name: str = "the training dataset") -> Rows:
         first = dataset[0] if len(dataset) else {}
         if not isinstance(first, Mapping):
             raise DataError(f"row 0 of {name} is a {type(first).__name__}, not a dict of column to value")
-        rows = Rows(dataset, tuple(first))
+        # A dataset of a person's own may draw random numbers; a list does not.
+        clock = (
+            None if isinstance(dataset, (list, tuple)) else torch.zeros(2, dtype=torch.int64).share_memory_()
+        )
+        rows = Rows(dataset, tuple(first), clock)
     if not len(rows):
         raise DataError(f"{name} has no rows")
     return rows

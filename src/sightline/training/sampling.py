@@ -8,6 +8,7 @@ import torch
 
 from sightline.errors import ConfigError
 from sightline.training.distributed import ALONE, Ranks
+from sightline.training.seeds import mix
 
 
 class BatchOrder:
@@ -62,7 +63,7 @@ class BatchOrder:
     def __iter__(self) -> Iterator[list[int]]:
         order = list(range(len(self.rows)))
         if self.shuffle:
-            generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+            generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
             order = torch.randperm(len(self.rows), generator=generator).tolist()
         for number in range(len(self)):
             begin = number * self.batch_size
@@ -74,8 +75,3 @@ def share_of_batches(rows: Sequence[int], batch_size: int, ranks: Ranks) -> Sequ
     """The rows of this rank's share of the batches that ``rows`` form in order; batches stay whole."""
     mine = ranks.share(-(-len(rows) // batch_size))
     return rows[mine.start * batch_size : mine.stop * batch_size]
-
-
-def _mix(seed: int, epoch: int) -> int:
-    """One 63-bit number out of two, so that seed 1 in epoch 0 is not seed 0 in epoch 1."""
-    return (seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9) % (1 << 63)

@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -192,7 +193,7 @@ def problem(folder: Path, *, past_cache: bool = False) -> str | None:
     for name, (_, digest) in files.items():
         try:
             with (folder / name).open("rb") as file:
-                if past_cache and hasattr(os, "posix_fadvise"):
+                if past_cache and sys.platform == "linux":
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                     return f"the content of {name} has changed since it was written"
