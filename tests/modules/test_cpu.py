@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import conv3d, dropout, linear
+from torch.nn.functional import conv3d, dropout, gelu, linear
 
 from sightline.modules import cpu
 from sightline.modules.cpu import CpuOperators
@@ -104,3 +104,39 @@ def test_a_convolution_over_the_whole_input_is_a_product() -> None:
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("faster", [True, False], ids=["oneDNN", "torch's product"])
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_a_linear_layer_behind_gelu_keeps_less_for_the_same_gradients(
+    faster: bool, approximate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "onednn_is_faster", lambda: faster)
+    torch.manual_seed(0)
+    values = torch.randn(2, 30, 12, requires_grad=True)
+    weight, offsets = torch.randn(7, 12, requires_grad=True), torch.randn(7, requires_grad=True)
+    inputs = (values, weight, offsets)
+    expected = linear(gelu(values * 1, approximate=approximate), weight, offsets)
+    gradient = torch.randn_like(expected)
+    expected_gradients = torch.autograd.grad(expected, inputs, gradient)
+    kept: list[int] = []
+
+    def keep(one: torch.Tensor) -> torch.Tensor:
+        kept.append(one.numel())
+        return one
+
+    with CpuOperators(), torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+        activated = gelu(values * 1, approximate=approximate)
+        before = len(kept)
+        found = linear(activated, weight, offsets)
+        # The output that is used twice keeps its own way to the gradient.
+        also = activated.sum()
+    assert sorted(kept[before:]) == [weight.numel(), values.numel()]
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found, inputs, gradient, retain_graph=True), expected_gradients, strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    (for_values,) = torch.autograd.grad(also, values)
+    (plain,) = torch.autograd.grad(gelu(values * 1, approximate=approximate).sum(), values)
+    torch.testing.assert_close(for_values, plain)

@@ -51,6 +51,9 @@ def attention(
     """transformers' attention function: (N, H, T, d) query and (N, K, T, d) key, value -> (N, T, H, d)."""
     packed = segments.current()
     on_cpu = query.device.type == "cpu"
+    if query.dtype != value.dtype:
+        # Under autocast norms of queries and keys give float32; autocast makes them alike for torch's own attention.
+        query, key = query.to(value.dtype), key.to(value.dtype)
     if packed is None or packed.total != query.shape[2] or query.shape[0] != 1:
         length = query.shape[2]
         plain = attention_mask is None and length == key.shape[2] and value.shape[-1] == query.shape[-1]
