@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from sightline.training.saving import Checkpoints, problem
-from support.fault_runs import STEPS, Run, probe, train_on_a_full_disk, train_until_the_disk_is_full
+from support.fault_runs import (
+    STEPS,
+    Run,
+    probe,
+    replace_a_model,
+    train_on_a_full_disk,
+    train_until_the_disk_is_full,
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,12 @@ def test_a_save_that_is_killed_at_any_operation(model: Path, reference: Run, tmp
         going_on = run.again(output=output)
         assert going_on.start() == 0, going_on.said
         assert same_weights(going_on, reference)
+
+
+def test_a_model_is_replaced_or_as_it_was(model: Path, tmp_path: Path) -> None:
+    """`save_pretrained` over another model, killed at any operation: what can be loaded is one of the two."""
+    run = Run(tmp_path, model)
+    assert run.start(replace_a_model) == 0, run.said
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,29 @@ def probe(run: Run) -> None:
     train(run, ProbedTrainer)
 
 
+def replace_a_model(run: Run) -> None:
+    """Writes other weights over the model in the output folder, killed at every operation until one try succeeds."""
+    encoder = Encoder.from_pretrained(run.model, device="cpu")
+    folder = run.output / "model"
+    for number in itertools.count(1):
+        shutil.rmtree(folder, ignore_errors=True)
+        encoder.save_pretrained(folder)
+        child = os.fork()
+        if not child:
+            die_at(number)
+            with torch.no_grad():
+                next(encoder.parameters()).add_(1.0)
+            encoder.save_pretrained(folder)
+            os._exit(0)
+        killed = os.waitpid(child, 0)[1] != 0
+        left = next(Encoder.from_pretrained(folder, device="cpu").parameters()) - next(encoder.parameters())
+        found = {round(float(value), 4) for value in left.detach().unique()}
+        assert found in ([{1.0}, {0.0}] if killed else [{1.0}]), f"{found} after {number} operations"
+        if not killed:
+            assert number > 5
+            return
+
+
 def die_at(number: int) -> None:
     """Kills this process before its ``number``-th sync or renaming, of which every file and folder has some."""
     count = itertools.count(1)

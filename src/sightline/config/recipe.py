@@ -174,6 +174,9 @@ class TrainingConfig:
     on_bad_row: Literal["stop", "skip"] | None = None
     """Rows that cannot be read: "stop" before the first step with a list of them, or "skip" them."""
 
+    on_bad_loss: Literal["stop", "skip"] | None = None
+    """A loss or gradients that are not finite: "stop" with the rows of the batch, or "skip" what they would change."""
+
     seed: int | None = None
     """Seed of the weights drawn, the order of the rows and dropout."""
 
