@@ -166,12 +166,16 @@ class _Blocks:
 
         stored = 0 if gradient_ND is None else prefixes
         row_bytes = max(1, columns * values_ND.element_size())
-        on_cpu = values_ND.device.type == "cpu"
-        cached = max(1, _CACHED_SCORES // max(1, columns)) if on_cpu else _ROWS
-        # One block of dots, the derivatives of each prefix, and two cached pieces.
-        rows_b = max(1, memory // (row_bytes * (1 + stored + (0 if on_cpu else 2))))
-        self.rows_b = max(1, min(rows_b, len(term.left), _ROWS if on_cpu else 2**16))
-        self.rows_l = min(cached if on_cpu else self.rows_b, self.rows_b)
+        if values_ND.device.type == "cpu":
+            # A block holds the dots and the derivatives of each prefix; what is worked on is small.
+            rows_b, rows_l = (
+                min(_ROWS, memory // (row_bytes * (1 + stored))),
+                _CACHED_SCORES // max(1, columns),
+            )
+        else:
+            rows_b = rows_l = memory // (row_bytes * (3 + stored))
+        self.rows_b = max(1, min(rows_b, len(term.left)))
+        self.rows_l = max(1, min(rows_l, self.rows_b))
         self.dots_bR = values_ND.new_empty(self.rows_b, columns)
         self.weights_KbR = values_ND.new_empty(stored, self.rows_b, columns)
         self.scores_lR = values_ND.new_empty(self.rows_l, columns)
