@@ -2,7 +2,7 @@
 
     python benchmarks/growth.py                          # three rounds, within 2 GB and with room
 
-The first two layers of all-MiniLM-L6-v2, pairs of real text of 5 to 15 words, InfoNCE under Matryoshka with
+The first two layers of all-MiniLM-L6-v2, pairs of real text of 4 to 10 words, InfoNCE under Matryoshka with
 seven dims, two threads. Small batches are stepped several times per round, so that every clock runs for seconds.
 
 ``2 GB`` bounds the process: peaks should be level. ``room`` is 16 GB: peaks grow with the graphs that are kept,
@@ -31,7 +31,7 @@ def ours(size: int, allowed: float) -> Callable[[], Mapping[str, Any]]:
     """As many steps as make up 1,024 rows, one at least."""
     from sightline.demo.model import minilm_folder
 
-    texts = data.texts(ITEMS_PER_ROW * size, lengths=(5, 15))
+    texts = data.texts(ITEMS_PER_ROW * size, lengths=(4, 10))
     rows = [
         {"anchor": first, "positive": second} for first, second in zip(texts[::2], texts[1::2], strict=True)
     ]
