@@ -254,6 +254,8 @@ class _QueryBlock:
         """Yield scores_qn for ascending dimensions; each slice of the vectors is read once."""
         import torch
 
+        from sightline.modules.cpu import add_product
+
         shape = (len(self.slices[0].values_nS), part.stop - part.start)
         if not self.buffers or self.buffers[0].shape != shape:
             self.buffers[:] = [slices[0].values_nS.new_empty(shape) for _ in range(2)]
@@ -266,7 +268,7 @@ class _QueryBlock:
                 sums_qn += torch.cdist(query.values_nS, values_nS, p=1)
                 yield torch.neg(sums_qn, out=scores_qn)
                 continue
-            sums_qn.addmm_(query.values_nS, values_nS.T)
+            add_product(sums_qn, query.values_nS, values_nS)
             if query.square_n is None or document.square_n is None:
                 yield scores_qn.copy_(sums_qn)
                 continue

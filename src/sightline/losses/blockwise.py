@@ -35,6 +35,7 @@ from torch.autograd.function import once_differentiable
 
 from sightline.losses.base import ScoreTerm
 from sightline.losses.similarity import at_least_float32, prefix_inverse_norms
+from sightline.modules.cpu import add_product
 
 # Below this many rows the matrix products slow down, above it they gain nothing.
 _ROWS = 1024
@@ -183,7 +184,7 @@ class _Blocks:
         # Sum over the rows of derivative times dot, per prefix and column.
         self.dotted_KR = values_ND.new_zeros(prefixes, columns)
         self.chunks = list(
-            _chunks(term.right, max(1, memory // 64 // (self.width * values_ND.element_size())))
+            _chunks(term.right, max(1, memory // 16 // (self.width * values_ND.element_size())))
         )
 
     def run(self) -> Tensor:
@@ -195,9 +196,11 @@ class _Blocks:
             dots_bR = self.dots_bR[: end - begin]
             dotted_Kb = left_bD.new_zeros(len(self.slices), end - begin)
             for k, (first, last) in enumerate(self.slices):
+                if k == 0:
+                    dots_bR.zero_()
+                left_bS = left_bD[:, first:last].contiguous()
                 for columns, items in self.chunks:
-                    right_nS = self.values_ND[:, first:last][items]
-                    dots_bR[:, columns].addmm_(left_bD[:, first:last], right_nS.T, beta=0 if k == 0 else 1)
+                    add_product(dots_bR[:, columns], left_bS, self.values_ND[:, first:last][items])
                 for start in range(begin, end, self.rows_l):
                     stop = min(start + self.rows_l, end)
                     parts_K[k] += self._rows(k, start, stop, begin, dotted_Kb)
@@ -245,9 +248,10 @@ class _Blocks:
             # Consecutive items are written in place, others through a buffer.
             gradient_nD = self.gradient_ND[items] if isinstance(items, slice) else torch.zeros_like(right_nD)
             for weights_bR, (first, last) in zip(weights_KbR, self.slices, strict=True):
-                weights_bn = weights_bR[:, columns]
-                gradient_bD[:, first:last].addmm_(weights_bn, right_nD[:, first:last])
-                gradient_nD[:, first:last].addmm_(weights_bn.T, left_bD[:, first:last])
+                weights_bn = weights_bR[:, columns].contiguous()
+                right_nS, left_bS = right_nD[:, first:last].contiguous(), left_bD[:, first:last].contiguous()
+                add_product(gradient_bD[:, first:last], weights_bn, right_nS.t())
+                add_product(gradient_nD[:, first:last], weights_bn.t(), left_bS.t())
             if not isinstance(items, slice):
                 self.gradient_ND.index_add_(0, items, gradient_nD)
         if self.left_KL is not None:
