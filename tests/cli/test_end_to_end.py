@@ -102,7 +102,7 @@ def trained(ingested: Path) -> Path:
     for word in ("bm25", "untuned", "fine-tuned", "NDCG@10", "@64", "report.html", "Next: sightline index"):
         assert word in done.stdout
     assert "inherited: " in done.stderr
-    assert "token_budget=" in done.stderr
+    assert "Memory plan: " in done.stderr
     assert "loss " in done.stderr
     assert "evaluation: ndcg@10" in done.stderr
     return ingested

@@ -16,7 +16,8 @@ ROWS = [{"anchor": f"How many plants in {year}?", "positive": f"The report of {y
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_checkpointing_changes_no_weight(tmp_path: Path) -> None:
-    source = tiny_models.bert(tmp_path / "bert")
+    # Without dropout: a model that recomputes draws its masks with torch's own operators, others with ours.
+    source = tiny_models.bert(tmp_path / "bert", dropout=0.0)
     trained = []
     for checkpointing in (False, True):
         encoder = Encoder.from_pretrained(source, device="cpu")

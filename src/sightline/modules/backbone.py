@@ -89,7 +89,7 @@ class Backbone(Module):
         return facts | ({"format": self.processor.message_format} if modality == "message" else {})
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
-        with cpu_operators(self.model.device):
+        with cpu_operators(self.model):
             return self._run(features)
 
     def _run(self, features: dict[str, Any]) -> dict[str, Any]:

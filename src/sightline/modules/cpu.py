@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
 
 from sightline.modules.randomness import dropout
 
@@ -81,17 +82,27 @@ class CpuOperators(TorchFunctionMode):
         return product(rows, weight, bias).view(shape)
 
 
-def cpu_operators(device: torch.device) -> AbstractContextManager[Any]:
-    """`CpuOperators` for a model on a CPU, and nothing for one elsewhere or while torch compiles."""
-    return CpuOperators() if device.type == "cpu" and not torch.compiler.is_compiling() else nullcontext()
+def cpu_operators(model: PreTrainedModel) -> AbstractContextManager[Any]:
+    """`CpuOperators` for a model on a CPU, and nothing for one elsewhere or while torch compiles.
+
+    Nothing either for a model that recomputes its activations: it would do so outside of the mode, with torch's
+    own operators, which keep other tensors.
+    """
+    exchanged = model.device.type == "cpu" and not torch.compiler.is_compiling()
+    return CpuOperators() if exchanged and not model.is_activation_checkpointing else nullcontext()
 
 
-@cache
 def onednn_is_faster() -> bool:
-    """Whether float32 products go to oneDNN: it is there, there is AVX-512, and the processor is not Intel's.
+    """Whether float32 products go to oneDNN: it is on, there is AVX-512, and the processor is not Intel's.
 
     Decided by facts rather than by timing, so that a run gives the same bits each time on one machine.
     """
+    # Read each time: it is switched off for good when oneDNN has once found no memory (training/recovery).
+    return torch.backends.mkldnn.enabled and _suits_onednn()
+
+
+@cache
+def _suits_onednn() -> bool:
     if not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     try:

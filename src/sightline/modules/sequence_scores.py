@@ -82,7 +82,7 @@ class SequenceScores(Module):
             for name, value in features.items()
             if name in SEQUENCE_FILL and name in self._arguments
         }
-        with cpu_operators(self.model.device):
+        with cpu_operators(self.model):
             packing = self._packing_for(arguments)
             if packing is None:
                 features[SCORES] = self.model(**arguments, return_dict=True).logits

@@ -42,7 +42,7 @@ class Engine:
         limits: of micro-batches, as the processes that plan batches hold them.
         rebuild: makes a batch again, of the same rows, under the limits as they are now. Without it a batch
             that memory does not last for ends the run.
-        tell: where the plan, and what became of it, is told besides the log.
+        tell: where the plan, and what became of it, is told; the log by default.
         ranks: the processes that train together.
     """
 
@@ -197,6 +197,7 @@ class Engine:
         )
 
     def _say(self, line: str, level: int = logging.INFO) -> None:
-        logger.log(level, line)
         if self._tell is not None:
             self._tell(line)
+        else:
+            logger.log(level, line)

@@ -35,6 +35,7 @@ from sightline.training.bad_batches import NotFiniteError, check_finite
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.frozen import FrozenVectors
 from sightline.training.gathering import WholeBatch, gather_batch, loss_and_gradient, on_device
+from sightline.training.transport import ahead
 from sightline.training.weights import add_gradients, whole_weights
 from sightline.types import Batch, Embeddings, MicroBatch
 
@@ -113,7 +114,7 @@ class Step:
         outputs: list[Embeddings] = []
         states: dict[int, RandomState] = {}
         with self.ranks.together("embedding"):
-            for number, micro_batch in enumerate(micro_batches):
+            for number, micro_batch in enumerate(ahead(micro_batches, device)):
                 if self.frozen is not None and self.frozen.covers(micro_batch):
                     embed = partial(forward, model, autocast=self.autocast)
                     outputs.append(self.frozen.embed(batch, micro_batch, embed))
@@ -133,12 +134,14 @@ class Step:
         with self.ranks.together("sending gradients back"):
             # One micro-batch after the other, so that gradients add up in the same order for every split and
             # no bit depends on how many graphs memory allowed.
+            second = ahead([micro_batches[number] for number in states], device)
             for number, micro_batch in enumerate(micro_batches):
                 output = outputs[number]
                 if number in states:
+                    again = next(second)
                     states[number].restore()
                     with torch.enable_grad():
-                        output = forward(model, micro_batch, self.autocast)
+                        output = forward(model, again, self.autocast)
                 _backward(output, gradient[micro_batch.indices.to(device)])
                 outputs[number] = Embeddings(output.values.detach())  # its graph is spent
         after.restore()
