@@ -98,7 +98,7 @@ def onednn_is_faster() -> bool:
     Decided by facts rather than by timing, so that a run gives the same bits each time on one machine.
     """
     # Read each time: it is switched off for good when oneDNN has once found no memory (training/recovery).
-    return torch.backends.mkldnn.enabled and _suits_onednn()
+    return bool(torch.backends.mkldnn.enabled) and _suits_onednn()
 
 
 @cache
