@@ -27,7 +27,7 @@ check: $(STAMPS)/dev  ## check format, lint and types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: $(STAMPS)/test  ## measure against Sentence Transformers (45 minutes on two quiet cores)
+bench: $(STAMPS)/test  ## measure against Sentence Transformers (two hours on two quiet cores)
 	benchmarks/run_all.sh
 
 install: $(STAMPS)/demo  ## install into .venv
