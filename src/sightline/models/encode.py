@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from sightline.inputs.planning import plan
+from sightline.inputs.threads import single_threaded
 from sightline.models.devices import number_type
 from sightline.models.encoding_output import FileOutput, MemoryOutput, Output
 from sightline.models.encoding_progress import Meter, Report, reporting
@@ -201,8 +202,8 @@ def _prepared(
         return costs, [_pin(batch) for batch in batches] if device.type == "cuda" else batches
 
     with (
-        ThreadPoolExecutor(threads, thread_name_prefix="sightline-open") as openers,
-        ThreadPoolExecutor(1, thread_name_prefix="sightline-prepare") as preparer,
+        single_threaded(threads, "sightline-open") as openers,
+        single_threaded(1, "sightline-prepare") as preparer,
     ):
         coming: tuple[Slice, Future[tuple[list[Cost], list[MicroBatch]]]] | None = None
         for window in windows(stream):

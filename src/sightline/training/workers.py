@@ -12,13 +12,14 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
+from sightline.inputs.threads import single_threaded
 from sightline.training.batches import BatchBuilder, Delivery, PreparedRows
 from sightline.training.rows import Rows
 from sightline.training.transport import PackedFeatures, PackedMicroBatches
@@ -95,7 +96,7 @@ class WorkerPool:
             initializer=_start_worker,
             initargs=(rows, builder),
         )
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._thread = single_threaded(1, "feed")
         self._lock = threading.RLock()
         self._queue: deque[tuple[Future[Any], Callable[[list[int]], Any], list[int]]] = deque()
         self._free = workers + 1
