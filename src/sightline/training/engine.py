@@ -197,7 +197,8 @@ class Engine:
         )
 
     def _say(self, line: str, level: int = logging.INFO) -> None:
+        # A command line shows the log as well; it should not show the plan twice.
+        quiet = self._tell is not None and level < logging.WARNING
+        logger.log(logging.DEBUG if quiet else level, line)
         if self._tell is not None:
             self._tell(line)
-        else:
-            logger.log(level, line)
