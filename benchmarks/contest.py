@@ -80,11 +80,25 @@ class Outcome:
 
 
 def contest(
-    name: str, contestants: Sequence[Contestant], *, rounds: int = 5, warmups: int = 1
+    name: str,
+    contestants: Sequence[Contestant],
+    *,
+    rounds: int = 5,
+    warmups: int = 1,
+    follow_on: bool = False,
 ) -> list[Outcome]:
     """Runs all contestants, prints the table and writes ``benchmarks/results/<name>.json``.
 
     The first contestant is the peer that ratios refer to.
+
+    Args:
+        name: of the table and of its file.
+        contestants: see `Contestant`.
+        rounds: timed calls of each.
+        warmups: untimed calls of each before the first round.
+        follow_on: a turn is two calls, of which the second is timed, as a training's steps follow each other.
+            Otherwise a call also pays for getting back from the system (and on a virtual machine from its host)
+            the memory that the process gave away while the others worked. The peak is that of both calls.
 
     Raises:
         RuntimeError: a contestant failed; with its traceback.
@@ -97,7 +111,7 @@ def contest(
                 worker.run()
         for number in range(rounds):
             for worker, outcome in zip(workers, outcomes, strict=True):
-                worker.run(outcome)
+                worker.run(outcome, follow_on=follow_on)
                 print(
                     f"  round {number + 1}: {outcome.name}: {outcome.seconds[-1]:.3f} s, "
                     f"{outcome.peak_bytes[-1] / 1e9:.2f} GB",
@@ -264,9 +278,9 @@ class _Worker:
         if self._process.is_alive():
             self._process.kill()
 
-    def run(self, outcome: Outcome | None = None) -> None:
-        """One call of the work, noted in ``outcome``."""
-        seconds, cpu_seconds, peak, growth, facts = self._ask("run")
+    def run(self, outcome: Outcome | None = None, *, follow_on: bool = False) -> None:
+        """One call of the work, noted in ``outcome``; with ``follow_on`` after one that is not."""
+        seconds, cpu_seconds, peak, growth, facts = self._ask("run twice" if follow_on else "run")
         if outcome is not None:
             outcome.seconds.append(seconds)
             outcome.cpu_seconds.append(cpu_seconds)
@@ -301,7 +315,7 @@ def _serve(pipe: Connection, contestant: Contestant) -> None:
                     answer: Any = None
                 else:
                     assert work is not None
-                    answer = _measured(work)
+                    answer = _measured(work, follow_on=order == "run twice")
                 pipe.send((True, answer))
             except Exception:
                 pipe.send((False, traceback.format_exc()))
@@ -309,13 +323,16 @@ def _serve(pipe: Connection, contestant: Contestant) -> None:
         return
 
 
-def _measured(work: Work) -> tuple[float, float, int, int, dict[str, Any]]:
+def _measured(work: Work, *, follow_on: bool) -> tuple[float, float, int, int, dict[str, Any]]:
     """Seconds, processor seconds of all threads, peak and growth in bytes, facts."""
     gc.collect()
     # What the last call freed goes back first, or the allocator's leftovers would count as this call's.
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
+    if follow_on:
+        work()
+        gc.collect()
     started, cpu_started = time.perf_counter(), time.process_time()
     facts = work()
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started

@@ -75,6 +75,7 @@ def run(*, rounds: int, number: int, threads: int) -> None:
         ],
         rounds=rounds,
         warmups=0,
+        follow_on=True,
     )
     goals(
         outcomes,

@@ -158,6 +158,7 @@ def test_the_folder_stays_within_its_limit(tmp_path: Path) -> None:
 
 
 def write_for_ever(folder: Path, seed: int) -> None:
+    torch.set_num_threads(1)  # a forked process has none of its parent's OpenMP threads, and would wait for them
     cache = FeatureCache(folder, 2_000_000)
     number = seed
     while True:
@@ -173,7 +174,10 @@ def test_writers_may_be_killed_at_any_moment(tmp_path: Path) -> None:
         writers = [context.Process(target=write_for_ever, args=(tmp_path, seed)) for seed in (1, 2)]
         for writer in writers:
             writer.start()
-        time.sleep(0.05 + 0.02 * attempt)
+        patience = time.monotonic() + 60
+        while not any(path.is_file() for path in tmp_path.rglob("*")) and time.monotonic() < patience:
+            time.sleep(0.001)
+        time.sleep(0.02 * attempt)
         for writer in writers:
             assert writer.pid is not None
             os.kill(writer.pid, signal.SIGKILL)

@@ -37,13 +37,14 @@ class PixelNormalization:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """float32 pixels out of the raw ones, on their device, repeated ``frames`` times per patch."""
-        values = pixels.to(torch.float32) * self.scale
+        # A fresh tensor, changed in place from here on: on a CPU new memory costs more than the arithmetic.
+        values = pixels.to(torch.float32, copy=True).mul_(self.scale)
         mean = torch.tensor(self.mean, dtype=torch.float32, device=pixels.device)
         std = torch.tensor(self.std, dtype=torch.float32, device=pixels.device)
         if self.layout == "channels":
-            return (values - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+            return values.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
         rows = values.view(values.shape[0], len(self.mean), 1, -1)
-        rows = (rows - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
+        rows.sub_(mean.view(1, -1, 1, 1)).div_(std.view(1, -1, 1, 1))
         return rows.expand(-1, -1, self.frames, -1).reshape(values.shape[0], -1)
 
     def fold(self, pixels: Tensor) -> Tensor:

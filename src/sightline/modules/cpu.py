@@ -44,12 +44,14 @@ class CpuOperators(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is nn.functional.gelu:
             return self._gelu(*args, **kwargs)
-        other = self._linear if func is nn.functional.linear else _OPERATORS.get(func)
-        if other is not None:
-            result = other(*args, **kwargs)
-            if result is not None:
-                return result
-        return func(*args, **kwargs)
+        result: Tensor | None = None
+        if func is nn.functional.linear:
+            result = self._linear(*args, **kwargs)
+        elif func is torch.conv3d or func is nn.functional.conv3d:
+            result = self._convolution(*args, **kwargs)
+        elif func is nn.functional.dropout:
+            result = _dropout(*args, **kwargs)
+        return func(*args, **kwargs) if result is None else result
 
     def _gelu(self, input: Tensor, *, approximate: str = "none") -> Tensor:
         output = nn.functional.gelu(input, approximate=approximate)
@@ -80,6 +82,20 @@ class CpuOperators(TorchFunctionMode):
         if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
             return _Linear.apply(rows, weight, bias).view(shape)
         return product(rows, weight, bias).view(shape)
+
+    def _convolution(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1,
+    ) -> Tensor | None:  # fmt: skip
+        """A convolution over exactly one kernel's size as a linear layer, or None to leave it to torch."""
+        if input.device.type != "cpu" or input.shape[2:] != weight.shape[2:] or groups != 1:
+            return None
+        if any(padding) if isinstance(padding, tuple) else padding:
+            return None
+        rows, kernels = input.flatten(1), weight.flatten(1)
+        found = self._linear(rows, kernels, bias)
+        found = nn.functional.linear(rows, kernels, bias) if found is None else found
+        return found[..., None, None, None]
 
 
 def cpu_operators(model: PreTrainedModel) -> AbstractContextManager[Any]:
@@ -204,22 +220,3 @@ def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool
     ):
         return None
     return dropout(input, p)
-
-
-def _conv3d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Tensor | None:  # fmt: skip
-    """A convolution over exactly one kernel's size as a linear layer, or None to leave it to torch."""
-    if input.device.type != "cpu" or input.shape[2:] != weight.shape[2:] or groups != 1:
-        return None
-    if any(padding) if isinstance(padding, tuple) else padding:
-        return None
-    return nn.functional.linear(input.flatten(1), weight.flatten(1), bias)[..., None, None, None]
-
-
-_OPERATORS: dict[Any, Callable[..., Tensor | None]] = {
-    nn.functional.dropout: _dropout,
-    torch.conv3d: _conv3d,
-    nn.functional.conv3d: _conv3d,
-}

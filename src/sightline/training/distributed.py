@@ -14,6 +14,7 @@ gloo notices at once when the process at the other end is gone, so a rank that d
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,12 @@ class PeerError(TrainingError):
         self.out_of_memory = out_of_memory
 
 
+def _leave() -> None:
+    """Joins the threads of the process groups; the interpreter's end does not wait for them, and may abort."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 @dataclass(frozen=True)
 class _Failure:
     """What the other ranks are told of an error."""
@@ -88,6 +95,8 @@ class Ranks:
             return ALONE
         with _talking(dist.get_rank(), dist.get_world_size(), "meeting the other ranks"):
             control = dist.new_group(backend="gloo", timeout=timeout)
+        atexit.unregister(_leave)
+        atexit.register(_leave)
         return Ranks(dist.get_rank(), dist.get_world_size(), control)
 
     @property
