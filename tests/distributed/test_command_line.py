@@ -12,34 +12,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from sightline.documents.ingest import ingest
-from support import tiny_models
+from support import page_datasets, tiny_models
 
 WORDS = ("bees", "bread", "bridges", "clocks", "rivers", "violins", "volcanoes", "whales", "maps")
-
-
-def make_pages(work: Path) -> Path:
-    """A dataset of nine one-page PDFs with a question each, two of them held out."""
-    from reportlab.pdfgen import canvas
-
-    (work / "in").mkdir()
-    for word in WORDS:
-        sheet = canvas.Canvas(str(work / "in" / f"{word}.pdf"), pagesize=(200, 100), invariant=1)
-        sheet.drawString(10, 50, f"All about {word}")
-        sheet.save()
-    asked = [
-        {"id": word, "query": f"Tell me of {word}", "document": f"{word}.pdf", "pages": [0]} for word in WORDS
-    ]
-    (work / "questions.jsonl").write_text("".join(json.dumps(item) + "\n" for item in asked))
-    splits = {
-        "train": [f"{word}.pdf" for word in WORDS[:7]],
-        "test": [f"{word}.pdf" for word in WORDS[7:]],
-    }
-    (work / "splits.json").write_text(json.dumps(splits))
-    ingest(
-        work / "in", work / "out", questions=work / "questions.jsonl", splits=work / "splits.json", workers=1
-    )
-    return work / "out"
 
 
 def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
@@ -49,7 +24,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
 [model]
 name = "{model}"
 [data]
-dataset = "{make_pages(tmp_path)}"
+dataset = "{page_datasets.one_page_each(tmp_path, WORDS, held_out=2)}"
 fields = "text"
 [loss.matryoshka]
 dims = [32, 8]

@@ -64,7 +64,7 @@ def test_packed_equals_whole(name: str, facts: dict[str, Any], left: bool) -> No
     with torch.inference_mode():
         wanted = model(**arguments).logits
         part = SequenceScores(model, ItemProcessor(PreTrainedTokenizerFast, {"text": "text"}))
-        packing = part._packing_for(arguments)
+        packing = part._packing.of(part.model.base_model, arguments)
         found = part(dict(arguments))[SCORES]
     assert packing is not None, "ran with padding, so nothing was tested"
     assert wanted.std() > 1e-2

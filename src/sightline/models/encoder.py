@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightline.checkpoint import hub, layout
-from sightline.checkpoint.options import LoadOptions
+from sightline.checkpoint import layout
 from sightline.checkpoint.read import read_checkpoint
 from sightline.checkpoint.write import write_checkpoint
 from sightline.errors import CheckpointError, ConfigError, InputError
@@ -19,6 +18,7 @@ from sightline.models.devices import usable_device
 from sightline.models.encode import Settings, encode_items
 from sightline.models.encoding_progress import Report
 from sightline.models.items import items_of
+from sightline.models.loading import locate
 from sightline.models.preprocess import Collator, Preprocessor
 from sightline.models.similarity import SIMILARITIES, similarity
 from sightline.modules.backbone import Backbone
@@ -111,20 +111,17 @@ class Encoder(nn.Module):
             ConfigError: this machine has no such device.
         """
         place = usable_device(device)
-        folder = hub.resolve(
+        folder, options = locate(
             name_or_path,
+            dtype=dtype,
+            model_kwargs=model_kwargs,
+            processor_kwargs=processor_kwargs,
+            config_kwargs=config_kwargs,
+            trust_remote_code=trust_remote_code,
             revision=revision,
             token=token,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
-        )
-        arguments = dict(model_kwargs or {})
-        if dtype is not None:
-            arguments["dtype"] = dtype
-        # Without a word about it transformers takes the type the weights were saved in; ST takes float32.
-        arguments.setdefault("dtype", torch.float32)
-        options = LoadOptions(
-            arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code
         )
         checkpoint = read_checkpoint(folder, options)
         facts = checkpoint.facts

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sightline.checkpoint import hub, layout
-from sightline.checkpoint.options import LoadOptions
+from sightline.checkpoint import layout
 from sightline.checkpoint.rerankers import read_reranker
 from sightline.checkpoint.write import activation_path, write_checkpoint
 from sightline.errors import ConfigError
@@ -21,6 +20,7 @@ from sightline.models.devices import usable_device
 from sightline.models.encode import Settings
 from sightline.models.encoding_progress import Report
 from sightline.models.items import Items
+from sightline.models.loading import locate
 from sightline.models.preprocess import Collator
 from sightline.models.scoring import score_pairs
 from sightline.modules.sequence_scores import SCORES, SequenceScores
@@ -101,19 +101,17 @@ class Reranker(nn.Module):
             ConfigError: this machine has no such device.
         """
         place = usable_device(device)
-        folder = hub.resolve(
+        folder, options = locate(
             name_or_path,
+            dtype=dtype,
+            model_kwargs=model_kwargs,
+            processor_kwargs=processor_kwargs,
+            config_kwargs=config_kwargs,
+            trust_remote_code=trust_remote_code,
             revision=revision,
             token=token,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
-        )
-        arguments = dict(model_kwargs or {})
-        if dtype is not None:
-            arguments["dtype"] = dtype
-        arguments.setdefault("dtype", torch.float32)
-        options = LoadOptions(
-            arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code
         )
         checkpoint = read_reranker(folder, options, labels=num_labels, activation=activation)
         reranker = cls(

@@ -5,34 +5,21 @@ Shape letters: n pairs of a micro-batch, N pairs, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from sightline.models.encode import Settings, encode_items
+from sightline.models.encode import Runner, Settings, encode_items
 from sightline.models.items import Items
-from sightline.types import Embeddings, Features, MicroBatch
+from sightline.types import Embeddings, MicroBatch
 
 
-class Scorer(Protocol):
+class Scorer(Runner, Protocol):
     """What scoring needs of a reranker."""
 
-    training: bool
-
-    @property
-    def device(self) -> torch.device: ...
-    @property
-    def preprocessor(self) -> Any: ...
-    @property
-    def collate(self) -> Callable[[Sequence[Features], Sequence[int]], MicroBatch]: ...
-    @property
-    def packed_groups(self) -> frozenset[str]: ...
     @property
     def num_labels(self) -> int: ...
     def __call__(self, micro_batch: MicroBatch) -> Tensor: ...
-    def train(self, mode: bool = True) -> Any: ...
 
 
 def score_pairs(reranker: Scorer, pairs: Items, settings: Settings) -> Tensor:

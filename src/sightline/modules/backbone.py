@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,7 +16,7 @@ from sightline.inputs.processor import ItemProcessor
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable, Modality
 from sightline.modules.cpu import cpu_operators
-from sightline.modules.packing import TEXT, Packing, adopt_attention, find_packing
+from sightline.modules.packing import TextPacking, adopt_attention
 
 # Entries of a micro-batch that are ours and never arguments of the model.
 _OURS = frozenset({"modality", "route", "fused", "prompt_length", "sentence_embedding", "token_embeddings"})
@@ -51,7 +50,7 @@ class Backbone(Module):
         self.task = task
         self._arguments: dict[str, frozenset[str] | None] = {}
         self._adopted = False
-        self._packings: dict[str, Packing | None] = {}
+        self._packing = TextPacking(_hidden_states)
 
     @property
     def output_dim(self) -> int:
@@ -102,9 +101,9 @@ class Backbone(Module):
         if not self._adopted:
             self._adopted = True
             adopt_attention(self.model)
-        packing = self._packing_for(call, arguments)
+        packing = self._packing.of(self.model, arguments) if call == Call() else None
         if packing is not None:
-            value = packing.call(method, arguments, lambda output: _entry(output, call.output))
+            value = packing.call(method, arguments, _hidden_states)
         else:
             hidden_states = call.output is not None and "hidden_states" in call.output
             output = method(
@@ -120,25 +119,7 @@ class Backbone(Module):
     def packs_text(self) -> bool:
         """Whether texts run without padding on the device the model is on; the first call tries it."""
         call = self.table.calls.get("message", self.table.calls.get("text"))
-        if call != Call() or self.model.is_activation_checkpointing:
-            return False
-        return self._packing_on(self.model.device) is not None
-
-    def _packing_on(self, device: torch.device) -> Packing | None:
-        if device.type not in self._packings:
-            self._packings[device.type] = find_packing(
-                self.model, lambda output: _entry(output, Call().output)
-            )
-        return self._packings[device.type]
-
-    def _packing_for(self, call: Call, arguments: Mapping[str, Tensor]) -> Packing | None:
-        """How to run these arguments without padding, or None to run them as they are."""
-        if call != Call() or not {"input_ids", "attention_mask"} <= set(arguments) <= TEXT:
-            return None
-        # Recomputed activations would run outside of the context that tells attention where sequences end.
-        if torch.compiler.is_compiling() or self.model.is_activation_checkpointing:
-            return None
-        return self._packing_on(arguments["input_ids"].device)
+        return call == Call() and self._packing.possible(self.model)
 
     def _pixels(self, pixels: Tensor) -> Tensor:
         # Not only uint8: an image whose resized pixels are no whole numbers stays float, and raw all the same.
@@ -182,6 +163,10 @@ def _entry(output: Any, path: str | tuple[str | int, ...] | None) -> Tensor:
     if not isinstance(output, Tensor):
         raise CheckpointError(f"the model's output {path!r} is a {type(output).__name__}, not a tensor")
     return output
+
+
+def _hidden_states(output: Any) -> Tensor:
+    return _entry(output, Call().output)
 
 
 def hidden_size(config: Any, *, pooled: bool = False) -> int:

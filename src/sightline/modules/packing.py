@@ -87,6 +87,36 @@ class Packing:
         return torch.where(skipped_1T.bool(), self.first_position - 1, counted_1T)
 
 
+class TextPacking:
+    """Whether micro-batches of texts run without padding through a model, tried once per kind of device.
+
+    Args:
+        entry: finds the hidden states in what the model returns.
+    """
+
+    def __init__(self, entry: Callable[[Any], Tensor]) -> None:
+        self.entry = entry
+        self._found: dict[str, Packing | None] = {}
+
+    def possible(self, model: PreTrainedModel) -> bool:
+        """Whether texts run without padding on the device ``model`` is on."""
+        return not model.is_activation_checkpointing and self._on(model, model.device) is not None
+
+    def of(self, model: PreTrainedModel, arguments: Mapping[str, Tensor]) -> Packing | None:
+        """How to run these arguments without padding, or None to run them as they are."""
+        if not {"input_ids", "attention_mask"} <= set(arguments) <= TEXT:
+            return None
+        # Recomputed activations would run outside of the context that tells attention where sequences end.
+        if torch.compiler.is_compiling() or model.is_activation_checkpointing:
+            return None
+        return self._on(model, arguments["input_ids"].device)
+
+    def _on(self, model: PreTrainedModel, device: torch.device) -> Packing | None:
+        if device.type not in self._found:
+            self._found[device.type] = find_packing(model, self.entry)
+        return self._found[device.type]
+
+
 def find_packing(model: PreTrainedModel, entry: Callable[[Any], Tensor]) -> Packing | None:
     """How ``model`` is called without padding on the device it is on, or None if it can't be.
 

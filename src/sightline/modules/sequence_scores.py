@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -16,7 +14,7 @@ from sightline.modules.backbone import padding_side
 from sightline.modules.base import Module
 from sightline.modules.classifiers import find_head
 from sightline.modules.cpu import cpu_operators
-from sightline.modules.packing import TEXT, Packing, find_packing
+from sightline.modules.packing import TextPacking
 
 SCORES = "scores"
 TASK = "sequence-classification"
@@ -43,7 +41,7 @@ class SequenceScores(Module):
         # A tokenizer may give more than the model takes, such as segment ids.
         self._arguments = frozenset(SEQUENCE_FILL) if open_ended else frozenset(parameters)
         self._head = find_head(model)
-        self._packings: dict[str, Packing | None] = {}
+        self._packing = TextPacking(_hidden)
 
     @property
     def labels(self) -> int:
@@ -83,38 +81,29 @@ class SequenceScores(Module):
             if name in SEQUENCE_FILL and name in self._arguments
         }
         with cpu_operators(self.model):
-            packing = self._packing_for(arguments)
+            body = self._body
+            packing = None if body is None else self._packing.of(body, arguments)
             if packing is None:
                 features[SCORES] = self.model(**arguments, return_dict=True).logits
             else:
+                assert body is not None
                 assert self._head is not None
-                hidden_nLD = packing.call(self.model.base_model, arguments, _hidden)
+                hidden_nLD = packing.call(body, arguments, _hidden)
                 features[SCORES] = self._head(
                     self.model, hidden_nLD, arguments["input_ids"], arguments["attention_mask"]
                 )
         return features
 
-    def _packing_for(self, arguments: Mapping[str, Tensor]) -> Packing | None:
-        """How to run the model's body without padding, or None to run it as it is."""
-        if self._head is None or not {"input_ids", "attention_mask"} <= set(arguments) <= TEXT:
-            return None
-        if torch.compiler.is_compiling() or self.model.is_activation_checkpointing:
-            return None
-        return self._packing_on(arguments["input_ids"].device)
-
     @property
     def packs_text(self) -> bool:
         """Whether pairs run without padding on the device the model is on; the first call tries it."""
-        if self._head is None or self.model.is_activation_checkpointing:
-            return False
-        return self._packing_on(self.model.device) is not None
+        return self._body is not None and self._packing.possible(self._body)
 
-    def _packing_on(self, device: torch.device) -> Packing | None:
-        if device.type not in self._packings:
-            body = self.model.base_model
-            assert isinstance(body, PreTrainedModel)
-            self._packings[device.type] = find_packing(body, _hidden)
-        return self._packings[device.type]
+    @property
+    def _body(self) -> PreTrainedModel | None:
+        """The model without its head, where the two are known apart."""
+        body = self.model.base_model
+        return body if self._head is not None and isinstance(body, PreTrainedModel) else None
 
 
 def _hidden(output: Any) -> Tensor:

@@ -1,0 +1,44 @@
+"""What `from_pretrained` of every model does first: the checkpoint's folder, and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sightline.checkpoint import hub
+from sightline.checkpoint.options import LoadOptions
+
+
+def locate(
+    name_or_path: str | Path,
+    *,
+    dtype: str | torch.dtype | None,
+    model_kwargs: Mapping[str, Any] | None,
+    processor_kwargs: Mapping[str, Any] | None,
+    config_kwargs: Mapping[str, Any] | None,
+    trust_remote_code: bool,
+    **hub_arguments: Any,
+) -> tuple[Path, LoadOptions]:
+    """The folder of a checkpoint, fetched if need be, and the options it is read with.
+
+    Args:
+        name_or_path: folder, or name on the Hub.
+        dtype: weights' type; wins over the one in ``model_kwargs``, and is float32 without either.
+        model_kwargs, processor_kwargs, config_kwargs, trust_remote_code: see `LoadOptions`.
+        hub_arguments: of `hub.resolve`.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    folder = hub.resolve(name_or_path, **hub_arguments)
+    arguments = dict(model_kwargs or {})
+    if dtype is not None:
+        arguments["dtype"] = dtype
+    # Without a word about it transformers takes the type the weights were saved in; ST takes float32.
+    arguments.setdefault("dtype", torch.float32)
+    return folder, LoadOptions(
+        arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code
+    )
