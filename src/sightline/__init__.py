@@ -11,20 +11,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnglE",
     "Batch",
+    "BatchTriplet",
+    "CoSENT",
+    "Contrastive",
+    "CosineSimilarity",
     "Dataset",
+    "DistillKL",
+    "EmbeddingDistillation",
     "Embeddings",
     "Encoder",
     "InfoNCE",
     "Item",
+    "MarginMSE",
     "Matryoshka",
+    "OnlineContrastive",
+    "OrthogonalRegularization",
     "Recipe",
     "Reranker",
     "RetrievalEvaluator",
     "Searcher",
     "SightlineError",
+    "Sum",
     "Trainer",
     "TrainingArguments",
+    "Triplet",
     "__version__",
     "build_index",
     "ingest",
@@ -33,20 +45,32 @@ __all__ = [
 ]
 
 _HOMES: dict[str, str] = {
+    "AnglE": "sightline.losses.pairwise",
     "Batch": "sightline.types",
+    "BatchTriplet": "sightline.losses.triplets",
+    "CoSENT": "sightline.losses.pairwise",
+    "Contrastive": "sightline.losses.pairwise",
+    "CosineSimilarity": "sightline.losses.pairwise",
     "Dataset": "sightline.documents.dataset",
+    "DistillKL": "sightline.losses.distillation",
+    "EmbeddingDistillation": "sightline.losses.distillation",
     "Embeddings": "sightline.types",
     "Encoder": "sightline.models.encoder",
     "InfoNCE": "sightline.losses.contrastive",
     "Item": "sightline.types",
+    "MarginMSE": "sightline.losses.distillation",
     "Matryoshka": "sightline.losses.compose",
+    "OnlineContrastive": "sightline.losses.pairwise",
+    "OrthogonalRegularization": "sightline.losses.regularization",
     "Recipe": "sightline.config.recipe",
     "Reranker": "sightline.models.reranker",
     "RetrievalEvaluator": "sightline.evaluation.retrieval",
     "Searcher": "sightline.search.searcher",
     "SightlineError": "sightline.errors",
+    "Sum": "sightline.losses.compose",
     "Trainer": "sightline.training.trainer",
     "TrainingArguments": "sightline.training.arguments",
+    "Triplet": "sightline.losses.triplets",
     "build_index": "sightline.search.index",
     "ingest": "sightline.documents.ingest",
     "load_recipe": "sightline.config.load",
@@ -61,7 +85,19 @@ if TYPE_CHECKING:
     from sightline.errors import SightlineError as SightlineError
     from sightline.evaluation.retrieval import RetrievalEvaluator as RetrievalEvaluator
     from sightline.losses.compose import Matryoshka as Matryoshka
+    from sightline.losses.compose import Sum as Sum
     from sightline.losses.contrastive import InfoNCE as InfoNCE
+    from sightline.losses.distillation import DistillKL as DistillKL
+    from sightline.losses.distillation import EmbeddingDistillation as EmbeddingDistillation
+    from sightline.losses.distillation import MarginMSE as MarginMSE
+    from sightline.losses.pairwise import AnglE as AnglE
+    from sightline.losses.pairwise import CoSENT as CoSENT
+    from sightline.losses.pairwise import Contrastive as Contrastive
+    from sightline.losses.pairwise import CosineSimilarity as CosineSimilarity
+    from sightline.losses.pairwise import OnlineContrastive as OnlineContrastive
+    from sightline.losses.regularization import OrthogonalRegularization as OrthogonalRegularization
+    from sightline.losses.triplets import BatchTriplet as BatchTriplet
+    from sightline.losses.triplets import Triplet as Triplet
     from sightline.models.encoder import Encoder as Encoder
     from sightline.models.reranker import Reranker as Reranker
     from sightline.runs.train import run_recipe as run_recipe

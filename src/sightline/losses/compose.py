@@ -15,7 +15,7 @@ from torch import Tensor
 from sightline.errors import ConfigError
 from sightline.losses.base import Loss, RowLoss, ScoreLoss
 from sightline.losses.blockwise import prefix_parts
-from sightline.losses.contrastive import single_vectors
+from sightline.losses.columns import single_vectors
 from sightline.types import Batch, Embeddings
 
 
@@ -92,3 +92,43 @@ class Matryoshka:
             for dim, weight in zip(self.dims, weights, strict=True)
             for name, part in self.loss(embeddings.truncate(dim, normalize=True), batch).items()
         }
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Several losses on the same batch, added up.
+
+    Args:
+        losses: any losses; their parts must have different names.
+        weights: one factor per loss, 1 each by default.
+
+    Raises:
+        ConfigError: no losses, weights that do not match; when called, two parts of one name.
+    """
+
+    losses: Sequence[Loss]
+    weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.losses:
+            raise ConfigError("Sum needs at least one loss")
+        weights = [1.0] * len(self.losses) if self.weights is None else list(self.weights)
+        if len(weights) != len(self.losses):
+            raise ConfigError(f"Sum has {len(self.losses)} losses but {len(weights)} weights; give one each")
+        object.__setattr__(self, "losses", tuple(self.losses))
+        object.__setattr__(self, "weights", tuple(float(weight) for weight in weights))
+
+    @property
+    def by_rows(self) -> bool:
+        """Several ranks share the rows if all of the losses let them (see `RowLoss`)."""
+        return all(isinstance(loss, RowLoss) and loss.by_rows for loss in self.losses)
+
+    def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
+        """The parts of all losses, each times its loss's weight."""
+        parts: dict[str, Tensor] = {}
+        for loss, weight in zip(self.losses, self.weights or (), strict=True):
+            for name, part in loss(embeddings, batch).items():
+                if name in parts:
+                    raise ConfigError(f"two losses of the Sum have a part {name!r}; use one of them")
+                parts[name] = weight * part
+        return parts

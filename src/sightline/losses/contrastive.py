@@ -19,6 +19,7 @@ from sightline.errors import ConfigError
 from sightline.losses import masks
 from sightline.losses.base import ScoreTerm
 from sightline.losses.blockwise import prefix_parts
+from sightline.losses.columns import single_vectors
 from sightline.losses.similarity import SIMILARITIES, Similarity
 from sightline.types import Batch, Embeddings
 
@@ -139,12 +140,3 @@ class SoftmaxRows:
         losses_l = scores_lR.amax(1) - gradient_lR.amax(1).log_() - target_score_l
         gradient_lR.scatter_add_(1, target_l1, gradient_lR.new_full(target_l1.shape, -1.0))
         return losses_l
-
-
-def single_vectors(embeddings: Embeddings) -> Tensor:
-    """The (N, D) values of single-vector embeddings."""
-    if embeddings.values.ndim != 2:
-        raise ConfigError(
-            "this loss compares one vector per item, but the model gives one per token; use a pooled model"
-        )
-    return embeddings.values

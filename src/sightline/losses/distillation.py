@@ -1,0 +1,164 @@
+"""Losses that learn from a teacher: its scores, or its vectors.
+
+Shape letters::
+
+    B  rows of the batch     P  rows whose cells are there     n  documents per query     D  embedding dimension
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, kl_div, log_softmax, softmax
+
+from sightline.errors import ConfigError
+from sightline.losses.columns import target, whole_rows
+from sightline.losses.similarity import SIMILARITIES, Similarity
+from sightline.types import Batch, Embeddings
+
+Comparison = Literal["cosine", "mse", "l2"]
+
+
+@dataclass(frozen=True)
+class MarginMSE:
+    """The student's margins between positive and negatives against the teacher's.
+
+    ``mean(((s(q, p) - s(q, n)) - (t(q, p) - t(q, n)))^2)`` over all negatives (Hofstätter et al. 2020,
+    arXiv:2010.02666). sentence-transformers' MarginMSELoss.
+
+    Columns: query, positive, negatives. The target is the teacher's margin (one negative), its margins (a list as
+    long as there are negatives), or its scores of the positive and the negatives (one longer).
+
+    Args:
+        similarity: of the student, "dot" or "cosine".
+    """
+
+    similarity: Similarity = "dot"
+
+    def __post_init__(self) -> None:
+        _check_similarity(self.similarity, type(self).__name__)
+
+    def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
+        """``{"margin_mse": scalar}`` from (N, D) embeddings and the teacher's margins or scores."""
+        name = type(self).__name__
+        columns = batch.columns_BC.shape[1]
+        vectors, rows_P = whole_rows(embeddings, batch, loss=name, columns=max(columns, 3))
+        scores_Pn = _scores(vectors, self.similarity)
+        wanted = target(batch, loss=name, ndims=(1, 2)).to(scores_Pn)[rows_P]
+        wanted_Pn = wanted[:, None] if wanted.ndim == 1 else wanted
+        negatives = columns - 2
+        if wanted_Pn.shape[1] == negatives + 1:
+            wanted_Pn = wanted_Pn[:, :1] - wanted_Pn[:, 1:]
+        elif wanted_Pn.shape[1] != negatives:
+            raise ConfigError(
+                f"{name} needs {negatives} margins or {negatives + 1} scores per row for {negatives} negatives, "
+                f"but the target has {wanted_Pn.shape[1]}"
+            )
+        squared_Pn = (scores_Pn[:, :1] - scores_Pn[:, 1:] - wanted_Pn).square()
+        return {"margin_mse": squared_Pn.sum() / max(squared_Pn.numel(), 1)}
+
+
+@dataclass(frozen=True)
+class DistillKL:
+    """Kullback-Leibler divergence of the student's distribution over a query's documents from the teacher's.
+
+    ``t_s^2 KL(softmax(teacher / t_t) || softmax(s(q, d) / t_s))``, averaged over queries (Hinton et al. 2015,
+    arXiv:1503.02531; Lin et al. 2020, arXiv:2010.11386). sentence-transformers' DistillKLDivLoss.
+
+    Columns: query and two documents or more. The target is the list of the teacher's scores, one per document.
+
+    Args:
+        similarity: of the student, "dot" or "cosine".
+        temperature: of the student, above 0.
+        teacher_temperature: by default the student's.
+    """
+
+    similarity: Similarity = "dot"
+    temperature: float = 1.0
+    teacher_temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_similarity(self.similarity, type(self).__name__)
+        for value in (self.temperature, self.teacher_temperature):
+            if value is not None and not value > 0:
+                raise ConfigError(f"DistillKL needs temperatures above 0, not {value}")
+
+    def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
+        """``{"distill_kl": scalar}`` from (N, D) embeddings and the teacher's (B, n) scores."""
+        name = type(self).__name__
+        vectors, rows_P = whole_rows(embeddings, batch, loss=name, columns=max(batch.columns_BC.shape[1], 3))
+        scores_Pn = _scores(vectors, self.similarity)
+        wanted_Pn = target(batch, loss=name, ndims=(2,)).to(scores_Pn)[rows_P]
+        if wanted_Pn.shape[1] != scores_Pn.shape[1]:
+            raise ConfigError(
+                f"{name} needs {scores_Pn.shape[1]} teacher scores per row, one per document column, but the "
+                f"target has {wanted_Pn.shape[1]}"
+            )
+        student_Pn = log_softmax(scores_Pn / self.temperature, 1)
+        teacher_Pn = softmax(wanted_Pn / (self.teacher_temperature or self.temperature), 1)
+        divergence = kl_div(student_Pn, teacher_Pn, reduction="sum")
+        return {"distill_kl": divergence * self.temperature**2 / max(len(rows_P), 1)}
+
+
+@dataclass(frozen=True)
+class EmbeddingDistillation:
+    """The student's vectors against the teacher's for the same contents.
+
+    ``mean(1 - cos)``, ``mean((x - t)^2)`` or ``mean(|x - t|)`` (Reimers and Gurevych 2020, arXiv:2004.09813; Kim et
+    al. 2023, arXiv:2301.12005), averaged over the columns. sentence-transformers' EmbedDistillLoss and MSELoss without
+    a projection: for a teacher of another dimension give the student a Dense head, which is saved with it.
+
+    The target is one vector per row, for all of its columns (such as a sentence and its translations), or one vector
+    per column.
+
+    Args:
+        comparison: "cosine", "mse" or "l2".
+    """
+
+    comparison: Comparison = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.comparison not in get_args(Comparison):
+            raise ConfigError(
+                f"EmbeddingDistillation knows {', '.join(get_args(Comparison))}, not {self.comparison!r}"
+            )
+
+    def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
+        """``{"embedding_distillation": scalar}`` from (N, D) embeddings and (B, D) or (B, C, D) teacher vectors."""
+        name = type(self).__name__
+        columns = batch.columns_BC.shape[1]
+        vectors_CPD, rows_P = whole_rows(embeddings, batch, loss=name, columns=columns)
+        wanted = target(batch, loss=name, ndims=(2, 3)).to(vectors_CPD)[rows_P]
+        if wanted.ndim == 3 and wanted.shape[1] != columns:
+            raise ConfigError(
+                f"{name} needs one teacher vector per row, or {columns} (one per column), not {wanted.shape[1]}"
+            )
+        if wanted.shape[-1] != vectors_CPD.shape[-1]:
+            raise ConfigError(
+                f"the teacher's vectors have {wanted.shape[-1]} dimensions and the model's "
+                f"{vectors_CPD.shape[-1]}; give the model a Dense head of the teacher's dimension"
+            )
+        wanted_CPD = (wanted[:, None] if wanted.ndim == 2 else wanted).transpose(0, 1)
+        if self.comparison == "cosine":
+            apart = 1 - cosine_similarity(vectors_CPD, wanted_CPD, dim=-1)
+        elif self.comparison == "mse":
+            apart = (vectors_CPD - wanted_CPD).square().mean(-1)
+        else:
+            apart = (vectors_CPD - wanted_CPD).norm(dim=-1)
+        return {"embedding_distillation": apart.sum() / max(apart.numel(), 1)}
+
+
+def _scores(vectors_CPD: Tensor, similarity: Similarity) -> Tensor:
+    """(P, n) scores of each row's documents for its query, the first column."""
+    queries, documents = vectors_CPD[0], vectors_CPD[1:]
+    if similarity == "cosine":
+        return cosine_similarity(queries, documents, dim=-1).t()
+    return torch.einsum("pd,npd->pn", queries, documents)
+
+
+def _check_similarity(similarity: str, loss: str) -> None:
+    if similarity not in SIMILARITIES:
+        raise ConfigError(f"{loss} knows the similarities {', '.join(SIMILARITIES)}, not {similarity!r}")
