@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import conv3d, dropout, gelu, linear
 
 from sightline.modules import cpu
@@ -140,3 +141,24 @@ def test_a_linear_layer_behind_gelu_keeps_less_for_the_same_gradients(
     (for_values,) = torch.autograd.grad(also, values)
     (plain,) = torch.autograd.grad(gelu(values * 1, approximate=approximate).sum(), values)
     torch.testing.assert_close(for_values, plain)
+
+
+def test_a_still_image_held_once_gives_what_its_repeated_frames_give() -> None:
+    conv = nn.Conv3d(3, 64, kernel_size=(2, 16, 16), stride=(2, 16, 16))
+    frame = torch.randn(40, 3, 1, 256)
+    repeated = frame.expand(-1, -1, 2, -1).reshape(40, -1).view(-1, 3, 2, 16, 16)
+    wanted = conv(repeated)
+    (wanted_gradient,) = torch.autograd.grad(wanted.square().sum(), conv.weight)
+    with CpuOperators():
+        found = conv(frame.expand(-1, -1, 2, -1).view(-1, 3, 2, 16, 16))
+    (gradient,) = torch.autograd.grad(found.square().sum(), conv.weight)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradient, wanted_gradient, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(32, 256), (256, 32)])
+def test_weight_gradients_are_in_the_weights_layout(inputs: int, outputs: int) -> None:
+    values, gradient = torch.randn(300, inputs), torch.randn(300, outputs)
+    found = cpu._weight_gradient(gradient, values)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, gradient.t() @ values, atol=1e-4, rtol=1e-4)

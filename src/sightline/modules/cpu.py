@@ -92,6 +92,9 @@ class CpuOperators(TorchFunctionMode):
             return None
         if any(padding) if isinstance(padding, tuple) else padding:
             return None
+        if input.ndim == 5 and input.stride(2) == 0:
+            # All frames are one: a still image, whose frame is held once (see `inputs.pixels`).
+            input, weight = input[:, :, :1], weight.sum(2, keepdim=True)
         rows, kernels = input.flatten(1), weight.flatten(1)
         found = self._linear(rows, kernels, bias)
         found = nn.functional.linear(rows, kernels, bias) if found is None else found
@@ -156,6 +159,14 @@ def add_product(sum_TN: Tensor, left_TK: Tensor, right_NK: Tensor) -> None:
         sum_TN.addmm_(left_TK, right_NK.t())
 
 
+def _weight_gradient(gradient_TN: Tensor, input_TK: Tensor) -> Tensor:
+    """(N, K) gradient^T input. The left side of a product is copied if it is transposed, so it is the smaller one."""
+    (tokens, outputs), inputs = gradient_TN.shape, input_TK.shape[1]
+    if (outputs - inputs) * tokens > outputs * inputs:
+        return product(input_TK.t(), gradient_TN.t(), None).t().contiguous()
+    return product(gradient_TN.t(), input_TK.t(), None)
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input_TK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
@@ -170,7 +181,7 @@ class _Linear(torch.autograd.Function):
         for_input, for_weight, for_bias = ctx.needs_input_grad
         return (
             product(gradient_TN, weight_NK.t(), None) if for_input else None,
-            product(gradient_TN.t(), input_TK.t(), None) if for_weight else None,
+            _weight_gradient(gradient_TN, input_TK) if for_weight else None,
             gradient_TN.sum(0) if for_bias and ctx.has_bias else None,
         )
 
@@ -199,7 +210,7 @@ class _GeluLinear(torch.autograd.Function):
         found: list[Tensor | None] = [None] * 5
         if for_weight:
             output_TK = nn.functional.gelu(before_TK, approximate=ctx.approximate)
-            found[2] = product(gradient_TN.t(), output_TK.t(), None)
+            found[2] = _weight_gradient(gradient_TN, output_TK)
             del output_TK
         if for_input:
             for_output = product(gradient_TN, weight_NK.t(), None)

@@ -18,8 +18,9 @@ from sightline.modules.randomness import MaskSource
 
 # Keys from which on this way is faster than one batched product per head.
 LONG = 400
-# Attention weights worked on at once: 2 MB in float32, which two cores' second-level caches hold.
-BLOCK_WEIGHTS = 500_000
+# Attention weights worked on at once: 4 MB in float32. Fewer and the operators are too short for several cores, more
+# and they leave the caches.
+BLOCK_WEIGHTS = 1_000_000
 
 
 def forward(
