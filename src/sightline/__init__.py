@@ -91,8 +91,8 @@ if TYPE_CHECKING:
     from sightline.losses.distillation import EmbeddingDistillation as EmbeddingDistillation
     from sightline.losses.distillation import MarginMSE as MarginMSE
     from sightline.losses.pairwise import AnglE as AnglE
-    from sightline.losses.pairwise import CoSENT as CoSENT
     from sightline.losses.pairwise import Contrastive as Contrastive
+    from sightline.losses.pairwise import CoSENT as CoSENT
     from sightline.losses.pairwise import CosineSimilarity as CosineSimilarity
     from sightline.losses.pairwise import OnlineContrastive as OnlineContrastive
     from sightline.losses.regularization import OrthogonalRegularization as OrthogonalRegularization

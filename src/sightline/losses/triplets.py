@@ -124,7 +124,7 @@ def _semi_hard(distances_PP: Tensor, same_PP: Tensor, margin: float) -> Tensor:
     positives_PP = _others(same_PP)
     if not positives_PP.any():
         return distances_PP.sum() * 0
-    ascending_PP = distances_PP.masked_fill(same_PP, torch.inf).sort(1, stable=True).values
+    ascending_PP = distances_PP.masked_fill(same_PP, torch.inf).sort(stable=True, dim=1).values
     places_PP = torch.searchsorted(
         ascending_PP.detach().contiguous(), distances_PP.detach().contiguous(), right=True
     )
