@@ -162,3 +162,12 @@ def test_weight_gradients_are_in_the_weights_layout(inputs: int, outputs: int) -
     found = cpu._weight_gradient(gradient, values)
     assert found.is_contiguous()
     torch.testing.assert_close(found, gradient.t() @ values, atol=1e-4, rtol=1e-4)
+
+
+def test_a_compiled_function_may_hold_a_product() -> None:
+    def traced(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return cpu.product(left, right, None) * 2
+
+    left, right = torch.randn(5, 4), torch.randn(3, 4)
+    found = torch.compile(traced, backend="aot_eager", fullgraph=True)(left, right)
+    torch.testing.assert_close(found, left @ right.t() * 2)

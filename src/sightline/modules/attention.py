@@ -36,6 +36,8 @@ BLOCK_WEIGHTS = 200_000
 _EXTRAS = ("position_bias", "softcap", "cache", "s_aux")
 
 
+# Not for the compiler: it cannot follow the seeds of dropout, nor loops over segments.
+@torch.compiler.disable
 def attention(
     module: nn.Module,
     query: Tensor,

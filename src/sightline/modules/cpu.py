@@ -141,7 +141,8 @@ def product(left_TK: Tensor, right_NK: Tensor, bias_N: Tensor | None) -> Tensor:
     Where oneDNN is not faster it is torch's ordinary product. Takes a transposed matrix as it is, but crawls on
     one with gaps between its rows, so those are copied.
     """
-    if not onednn_is_faster():
+    # The compiler chooses its operator itself, and fails on one that was chosen for it.
+    if torch.compiler.is_compiling() or not onednn_is_faster():
         return nn.functional.linear(left_TK, right_NK, bias_N)
     left_TK, right_NK = (
         one if one.is_contiguous() or one.t().is_contiguous() else one.contiguous()

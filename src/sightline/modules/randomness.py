@@ -64,6 +64,7 @@ def _masked(values: Tensor, probability: float, seed: int) -> Tensor:
     return values * mask if values.dtype == torch.float32 else (values * mask).to(values.dtype)
 
 
+@torch.compiler.disable
 def dropout(values: Tensor, probability: float) -> Tensor:
     """Dropout of a CPU tensor that keeps eight bytes for the backward pass instead of a mask."""
     result: Tensor = _Dropout.apply(values, probability, fresh_seed())
