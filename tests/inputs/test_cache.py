@@ -158,9 +158,8 @@ def test_the_folder_stays_within_its_limit(tmp_path: Path) -> None:
 
 
 def write_for_ever(folder: Path, seed: int) -> None:
-    torch.set_num_threads(
-        1
-    )  # a forked process has none of its parent's OpenMP threads, and would wait for them
+    # A forked process has none of its parent's OpenMP threads, and would wait for them.
+    torch.set_num_threads(1)
     cache = FeatureCache(folder, 2_000_000)
     number = seed
     while True:

@@ -20,7 +20,7 @@ from sightline.losses import masks
 from sightline.losses.base import ScoreTerm
 from sightline.losses.blockwise import prefix_parts
 from sightline.losses.columns import single_vectors
-from sightline.losses.similarity import SIMILARITIES, Similarity
+from sightline.losses.similarity import Similarity, check_similarity, check_temperature
 from sightline.types import Batch, Embeddings
 
 
@@ -56,12 +56,8 @@ class InfoNCE:
     similarity: Similarity = "cosine"
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"InfoNCE needs a temperature above 0, not {self.temperature}")
-        if self.similarity not in SIMILARITIES:
-            raise ConfigError(
-                f"InfoNCE knows the similarities {', '.join(SIMILARITIES)}, not {self.similarity!r}"
-            )
+        check_temperature(self.temperature, type(self).__name__)
+        check_similarity(self.similarity, type(self).__name__)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"infonce": scalar}`` from (N, D) embeddings."""

@@ -16,7 +16,7 @@ from torch.nn.functional import cosine_similarity, kl_div, log_softmax, softmax
 
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
-from sightline.losses.similarity import SIMILARITIES, Similarity
+from sightline.losses.similarity import Similarity, check_similarity
 from sightline.types import Batch, Embeddings
 
 Comparison = Literal["cosine", "mse", "l2"]
@@ -39,7 +39,7 @@ class MarginMSE:
     similarity: Similarity = "dot"
 
     def __post_init__(self) -> None:
-        _check_similarity(self.similarity, type(self).__name__)
+        check_similarity(self.similarity, type(self).__name__)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"margin_mse": scalar}`` from (N, D) embeddings and the teacher's margins or scores."""
@@ -81,7 +81,7 @@ class DistillKL:
     teacher_temperature: float | None = None
 
     def __post_init__(self) -> None:
-        _check_similarity(self.similarity, type(self).__name__)
+        check_similarity(self.similarity, type(self).__name__)
         for value in (self.temperature, self.teacher_temperature):
             if value is not None and not value > 0:
                 raise ConfigError(f"DistillKL needs temperatures above 0, not {value}")
@@ -157,8 +157,3 @@ def _scores(vectors_CPD: Tensor, similarity: Similarity) -> Tensor:
     if similarity == "cosine":
         return cosine_similarity(queries, documents, dim=-1).t()
     return torch.einsum("pd,npd->pn", queries, documents)
-
-
-def _check_similarity(similarity: str, loss: str) -> None:
-    if similarity not in SIMILARITIES:
-        raise ConfigError(f"{loss} knows the similarities {', '.join(SIMILARITIES)}, not {similarity!r}")

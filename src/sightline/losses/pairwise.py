@@ -16,7 +16,31 @@ from torch.nn.functional import cosine_similarity, normalize, relu
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
 from sightline.losses.distances import Distance, check_distance, pair_distances
+from sightline.losses.similarity import check_temperature
 from sightline.types import Batch, Embeddings
+
+
+@dataclass(frozen=True)
+class _Margin:
+    """Arguments of the contrastive losses."""
+
+    margin: float = 0.5
+    distance: Distance = "cosine"
+
+    def __post_init__(self) -> None:
+        if not self.margin > 0:
+            raise ConfigError(f"{type(self).__name__} needs a margin above 0, not {self.margin}")
+        check_distance(self.distance, type(self).__name__)
+
+
+@dataclass(frozen=True)
+class _Temperature:
+    """The argument of the losses that rank pairs."""
+
+    temperature: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature, type(self).__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +58,7 @@ class CosineSimilarity:
 
 
 @dataclass(frozen=True)
-class Contrastive:
+class Contrastive(_Margin):
     """Pulls pairs labelled 1 together and pushes pairs labelled 0 apart up to a margin.
 
     ``mean((y d^2 + (1 - y) max(0, margin - d)^2) / 2)`` over pairs at distance d (Hadsell et al. 2006). Labels
@@ -44,12 +68,6 @@ class Contrastive:
         margin: distance at which unequal pairs are let be; above 0.
         distance: "cosine" (one minus the cosine), "euclidean" or "manhattan".
     """
-
-    margin: float = 0.5
-    distance: Distance = "cosine"
-
-    def __post_init__(self) -> None:
-        _check(self.margin, self.distance, type(self).__name__)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"contrastive": scalar}`` from (N, D) embeddings and a label per row."""
@@ -61,7 +79,7 @@ class Contrastive:
 
 
 @dataclass(frozen=True)
-class OnlineContrastive:
+class OnlineContrastive(_Margin):
     """`Contrastive` over the hard pairs of the batch alone, summed.
 
     Hard are pairs labelled 1 that are further apart than the nearest pair labelled 0, and pairs labelled 0 that
@@ -72,12 +90,6 @@ class OnlineContrastive:
         margin: distance at which unequal pairs are let be; above 0.
         distance: "cosine" (one minus the cosine), "euclidean" or "manhattan".
     """
-
-    margin: float = 0.5
-    distance: Distance = "cosine"
-
-    def __post_init__(self) -> None:
-        _check(self.margin, self.distance, type(self).__name__)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"online_contrastive": scalar}`` from (N, D) embeddings and a label per row."""
@@ -92,7 +104,7 @@ class OnlineContrastive:
 
 
 @dataclass(frozen=True)
-class CoSENT:
+class CoSENT(_Temperature):
     """Ranks the cosines of pairs as their scores are ranked.
 
     ``log(1 + sum exp((cos_i - cos_j) / t))`` over all i, j of the batch where pair j has the higher score (Huang et
@@ -103,11 +115,6 @@ class CoSENT:
         temperature: divides the cosines; above 0.
     """
 
-    temperature: float = 0.05
-
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature, type(self).__name__)
-
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"cosent": scalar}`` from (N, D) embeddings and a score per row."""
         left_PD, right_PD, labels_P = _pairs(embeddings, batch, type(self).__name__)
@@ -115,7 +122,7 @@ class CoSENT:
 
 
 @dataclass(frozen=True)
-class AnglE:
+class AnglE(_Temperature):
     """`CoSENT` with the angle between two vectors, read as complex ones, instead of their cosine.
 
     The halves of a vector are real and imaginary parts; a pair's similarity is the absolute value of the sum over
@@ -126,11 +133,6 @@ class AnglE:
     Args:
         temperature: divides the similarities; above 0.
     """
-
-    temperature: float = 0.05
-
-    def __post_init__(self) -> None:
-        _check_temperature(self.temperature, type(self).__name__)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"angle": scalar}`` from (N, D) embeddings, D even, and a score per row."""
@@ -172,14 +174,3 @@ def _pairs(embeddings: Embeddings, batch: Batch, loss: str) -> tuple[Tensor, Ten
 def _mean(values_P: Tensor) -> Tensor:
     """0, with a graph, where there is nothing to take the mean of."""
     return values_P.sum() / max(len(values_P), 1)
-
-
-def _check(margin: float, distance: str, loss: str) -> None:
-    if not margin > 0:
-        raise ConfigError(f"{loss} needs a margin above 0, not {margin}")
-    check_distance(distance, loss)
-
-
-def _check_temperature(temperature: float, loss: str) -> None:
-    if not temperature > 0:
-        raise ConfigError(f"{loss} needs a temperature above 0, not {temperature}")

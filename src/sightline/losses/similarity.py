@@ -13,8 +13,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sightline.errors import ConfigError
+
 Similarity = Literal["cosine", "dot"]
 SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot")
+
+
+def check_similarity(similarity: str, loss: str) -> None:
+    """Raises ConfigError for a name that is none of `SIMILARITIES`."""
+    if similarity not in SIMILARITIES:
+        raise ConfigError(f"{loss} knows the similarities {', '.join(SIMILARITIES)}, not {similarity!r}")
+
+
+def check_temperature(temperature: float, loss: str) -> None:
+    """Raises ConfigError for a temperature that is not above 0."""
+    if not temperature > 0:
+        raise ConfigError(f"{loss} needs a temperature above 0, not {temperature}")
+
 
 # Squared length under which a vector counts as zero; sentence-transformers' eps of 1e-12, squared.
 ZERO_SQUARED_NORM = 1e-24
