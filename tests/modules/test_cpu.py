@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -171,3 +174,22 @@ def test_a_compiled_function_may_hold_a_product() -> None:
     left, right = torch.randn(5, 4), torch.randn(3, 4)
     found = torch.compile(traced, backend="aot_eager", fullgraph=True)(left, right)
     torch.testing.assert_close(found, left @ right.t() * 2)
+
+
+def test_products_of_ever_new_shapes_keep_no_memory() -> None:
+    """oneDNN's cache of compiled kernels: 1,024 of them would hold some 300 MB."""
+    script = """
+import sightline.modules.cpu, torch
+from torch.nn import functional
+def held():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) // 1024
+weight = torch.randn(384, 384, dtype=torch.bfloat16)
+for length in range(100, 140):
+    functional.linear(torch.randn(length, 384, dtype=torch.bfloat16), weight)
+before = held()
+for length in range(200, 900):
+    functional.linear(torch.randn(length, 384, dtype=torch.bfloat16), weight)
+print(held() - before)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 40

@@ -13,6 +13,7 @@ road to the same numbers. The model itself is untouched.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -25,6 +26,10 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from sightline.modules.randomness import dropout
+
+# oneDNN keeps compiled kernels by shape, 1,024 of them, up to 0.5 MB each. Rows without padding have new shapes every
+# time, so most are never used again; a few serve all layers of one micro-batch. Read once, at the first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 # Multiplications below which the detour costs more than it saves.
 WORTHWHILE = 2_000_000
