@@ -177,7 +177,7 @@ def test_a_compiled_function_may_hold_a_product() -> None:
 
 
 def test_products_of_ever_new_shapes_keep_no_memory() -> None:
-    """oneDNN's cache of compiled kernels: 1,024 of them would hold some 300 MB."""
+    """Two caches of 1,024 compiled products would hold some 400 MB of them."""
     script = """
 import sightline.modules.cpu, torch
 from torch.nn import functional

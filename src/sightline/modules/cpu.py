@@ -27,9 +27,11 @@ from transformers import PreTrainedModel
 
 from sightline.modules.randomness import dropout
 
-# oneDNN keeps compiled kernels by shape, 1,024 of them, up to 0.5 MB each. Rows without padding have new shapes every
-# time, so most are never used again; a few serve all layers of one micro-batch. Read once, at the first product.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+# oneDNN, and torch's layer above it, each keep 1,024 compiled products by shape, up to 0.5 MB each. Rows without
+# padding have new shapes every time, so most are never used again; a few serve all layers of one micro-batch.
+# Both read these once, at their first product.
+for _capacity in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_capacity, "32")
 
 # Multiplications below which the detour costs more than it saves.
 WORTHWHILE = 2_000_000
