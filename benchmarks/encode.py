@@ -80,7 +80,7 @@ def facts(vectors_ND: np.ndarray, kept: str) -> Mapping[str, Any]:
     return {"vectors": keep}  # called when the clock has stopped
 
 
-def run(task: str, number: int, rounds: int, asked: Mapping[str, float]) -> None:
+def run(task: str, number: int, rounds: int, warmups: int, asked: Mapping[str, float]) -> None:
     """The contest of one task, what was asked, and whether the vectors are the same."""
     with tempfile.TemporaryDirectory() as folder:
         files = {name: f"{folder}/{name}.npy" for name in (ST, OURS, BF16)}
@@ -90,7 +90,7 @@ def run(task: str, number: int, rounds: int, asked: Mapping[str, float]) -> None
             Contestant(OURS, ours, same | {"kept": files[OURS]}),
             Contestant(BF16, ours, same | {"kept": files[BF16], "bf16": True}),
         ]
-        outcomes = contest(f"encode_{task}", contestants, rounds=rounds)
+        outcomes = contest(f"encode_{task}", contestants, rounds=rounds, warmups=warmups)
         goals(outcomes, [Goal(name, ST, faster) for name, faster in asked.items()])
         vectors = {name: np.load(path) for name, path in files.items()}
     for name in (OURS, BF16):
@@ -115,12 +115,13 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=5_000)
     parser.add_argument("--pages", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warmups", type=int, default=1)
     options = parser.parse_args()
     if options.only != "pages":
-        run("texts", options.texts, options.rounds, {OURS: 1.5, BF16: 2.7})
+        run("texts", options.texts, options.rounds, options.warmups, {OURS: 1.5, BF16: 2.7})
     if options.only != "texts":
         small_qwen()
-        run("pages", options.pages, options.rounds, {OURS: 1.5})
+        run("pages", options.pages, options.rounds, options.warmups, {OURS: 1.5})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Reranking pairs of mixed length: CrossEncoder.predict of Sentence Transformers, defaults, against Reranker.predict.
 
-    python benchmarks/rerank.py [--pairs 2000] [--rounds 5]
+    python benchmarks/rerank.py [--pairs 2000] [--rounds 5] [--warmups 1]
 
 Pairs are real text: queries of 5 to 20 words, passages of 5 to 400. The model has MiniLM's shape (6 layers, 384
 wide, 12 heads), its tokenizer, and random weights; the scores of both sides are compared (1e-5).
@@ -76,6 +76,7 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warmups", type=int, default=1)
     options = parser.parse_args()
     build_model()
     pairs(options.pairs)
@@ -87,6 +88,7 @@ def main() -> None:
             Contestant("Reranker.predict", ours, number),
         ],
         rounds=options.rounds,
+        warmups=options.warmups,
     )
     found, wanted = np.load(FOLDER / "ours.npy"), np.load(FOLDER / "theirs.npy")
     difference = float(np.abs(found - wanted).max())
