@@ -63,7 +63,7 @@ def test_a_new_head_is_put_on_an_embedding_model(tiny: Callable[[str], Path], tm
     assert reranker.prompts == {}, "an embedder's prompts are not a reranker's"
     assert reranker.max_tokens == 40
     body = encoder.backbones()[""].model.state_dict()
-    found = reranker.scorer.model.base_model.state_dict()
+    found = reranker.backbone.model.base_model.state_dict()
     assert all(found[name].equal(value) for name, value in body.items() if "pooler" not in name)
 
 

@@ -93,18 +93,39 @@ def load_backbone(
         folder, config.model_type, **arguments, trust_remote_code=options.trust_remote_code
     )
     table = table or infer_calls(model, processor)
+    items = item_processor(processor, table, config, facts, arguments)
+    backbone = Backbone(model, items, table, task=facts.get("transformer_task", "feature-extraction"))
+    return backbone, default_pooling(config) if table.writes == "token_embeddings" else None
+
+
+def item_processor(
+    processor: Any,
+    table: CallTable,
+    config: PretrainedConfig,
+    facts: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> ItemProcessor:
+    """What prepares items for a model: its processor, called in the checkpoint's way.
+
+    Args:
+        processor: transformers'.
+        table: how the model is called.
+        config: the model's.
+        facts: content of ``sentence_bert_config.json``.
+        arguments: those the processor was loaded with.
+    """
+    saved = facts.get("processing_kwargs", {})
     items = ItemProcessor(
         processor=processor,
         calls=_possible(table, processor),
         message_format=facts.get("modality_config", {}).get("message", {}).get("format")
         or infer_format(chat_template(processor)),
-        processing_kwargs=facts.get("processing_kwargs", {}),
-        normalization=_normalization(processor, facts.get("processing_kwargs", {}).get("image", {})),
+        processing_kwargs=saved,
+        normalization=_normalization(processor, saved.get("image", {})),
         patch_size=_patch_size(config),
     )
     settle_tokenizer(items, config, facts, arguments)
-    backbone = Backbone(model, items, table, task=facts.get("transformer_task", "feature-extraction"))
-    return backbone, default_pooling(config) if table.writes == "token_embeddings" else None
+    return items
 
 
 def keyword_groups(facts: Mapping[str, Any], options: LoadOptions) -> dict[str, dict[str, Any]]:

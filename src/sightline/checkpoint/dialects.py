@@ -20,6 +20,7 @@ _KINDS: Mapping[str, str] = {
     "Dropout": "dropout",
     "Router": "router",
     "Asym": "router",
+    "LogitScore": "logit_score",
 }
 
 # Multimodal backbones came with ST 5.4, under this path; rerankers' own modules.json with ST 6.
@@ -35,6 +36,8 @@ SPELLINGS: Mapping[str, str] = {
     "dropout": "sentence_transformers.models.Dropout",
     "router": "sentence_transformers.models.Router",
     "sequence_scores": MULTIMODAL_BACKBONE,
+    "language_model": MULTIMODAL_BACKBONE,
+    "logit_score": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore",
 }
 
 FOLDER_NAMES: Mapping[str, str] = {
@@ -46,6 +49,8 @@ FOLDER_NAMES: Mapping[str, str] = {
     "dropout": "Dropout",
     "router": "Router",
     "sequence_scores": "Transformer",
+    "language_model": "Transformer",
+    "logit_score": "LogitScore",
 }
 
 _LEGACY_POOLING: Mapping[str, str] = {

@@ -18,6 +18,7 @@ from sightline.checkpoint.options import LoadOptions
 from sightline.errors import CheckpointError
 from sightline.modules.base import Module
 from sightline.modules.heads import ACTIVATIONS, Dense, Dropout, LayerNorm, Normalize, activation_named
+from sightline.modules.language_model import LogitScore
 from sightline.modules.pooling import Pooling
 from sightline.modules.router import Router, RoutingTable
 
@@ -42,7 +43,7 @@ def read_checkpoint(folder: Path, options: LoadOptions) -> Checkpoint:
     own = layout.read_facts(folder / layout.SIGHTLINE)
     facts = layout.ModelFacts.from_json(layout.read_facts(folder / layout.MODEL), str(folder / layout.MODEL))
     if (folder / layout.MODULES).is_file():
-        parts = [_read_part(entry, folder, options, own) for entry in layout.read_modules(folder)]
+        parts = [read_part(entry, folder, options, own) for entry in layout.read_modules(folder)]
         if not parts:
             raise CheckpointError(f"{folder / layout.MODULES}: lists no module")
         return Checkpoint(parts, facts, own)
@@ -68,9 +69,22 @@ def _spoken(pooling: str) -> str:
     return reasons[pooling]
 
 
-def _read_part(entry: layout.ModuleEntry, root: Path, options: LoadOptions, own: Mapping[str, Any]) -> Module:
+def read_part(
+    entry: layout.ModuleEntry, root: Path, options: LoadOptions, own: Mapping[str, Any] | None = None
+) -> Module:
+    """One part of a checkpoint.
+
+    Args:
+        entry: its line in ``modules.json``.
+        root: the checkpoint's folder.
+        options: arguments for transformers.
+        own: content of ``sightline.json``.
+
+    Raises:
+        CheckpointError: a file is missing or malformed, or its class has no equivalent here.
+    """
     folder = entry.folder(root)
-    return _read_kind(dialects.kind_of(entry.type, str(root / layout.MODULES)), folder, options, own)
+    return _read_kind(dialects.kind_of(entry.type, str(root / layout.MODULES)), folder, options, own or {})
 
 
 def _read_kind(kind: str, folder: Path, options: LoadOptions, own: Mapping[str, Any]) -> Module:
@@ -87,6 +101,9 @@ def _read_kind(kind: str, folder: Path, options: LoadOptions, own: Mapping[str, 
         return load_weights(_dense(facts, where), folder)
     if kind == "layer_norm":
         return load_weights(LayerNorm(int(_need(facts, "dimension", where))), folder)
+    if kind == "logit_score":
+        yes, no = _need(facts, "true_token_id", where), facts.get("false_token_id")
+        return LogitScore(int(yes), None if no is None else int(no))
     if kind == "dropout":
         return Dropout(float(facts.get("dropout", 0.2)))
     return Normalize(

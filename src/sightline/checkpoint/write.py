@@ -18,8 +18,12 @@ from sightline.files import write_json
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.heads import ACTIVATIONS, Dense, LayerNorm
+from sightline.modules.language_model import LanguageModel
 from sightline.modules.router import Router
 from sightline.modules.sequence_scores import SequenceScores
+
+# Parts that hold a transformers model with its processor.
+Models = Backbone | SequenceScores | LanguageModel
 
 
 def write_checkpoint(
@@ -55,7 +59,7 @@ def write_checkpoint(
     _write_parts(aside, parts)
     facts.versions = _versions()
     write_json(aside / layout.MODEL, facts.to_json())
-    if facts.activation_fn:
+    if facts.activation_fn and isinstance(parts[0], SequenceScores):
         _name_activation(aside / "config.json", facts.activation_fn)
     fusion = next(
         (dict(part.table.fusion) for part in parts if isinstance(part, Router) and part.table.fusion), None
@@ -117,7 +121,7 @@ def _write_parts(folder: Path, parts: Sequence[Module]) -> None:
     entries = []
     for idx, part in enumerate(parts):
         # As ST does: the first part lies in the root.
-        in_root = idx == 0 and isinstance(part, (Backbone, Router, SequenceScores))
+        in_root = idx == 0 and isinstance(part, Models | Router)
         path = "" if in_root else f"{idx}_{dialects.FOLDER_NAMES[part.kind]}"
         write_part(part, folder / path if path else folder)
         entries.append({"idx": idx, "name": str(idx), "path": path, "type": spelling(part)})
@@ -134,7 +138,7 @@ def spelling(part: Module) -> str:
 def write_part(part: Module, folder: Path) -> None:
     """Writes one part's settings and weights into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(part, (Backbone, SequenceScores)):
+    if isinstance(part, Models):
         _write_backbone(part, folder)
     elif isinstance(part, Router):
         _write_router(part, folder)
@@ -190,7 +194,7 @@ def _as_of_st2(part: Backbone) -> bool:
     )
 
 
-def _write_backbone(part: Backbone | SequenceScores, folder: Path) -> None:
+def _write_backbone(part: Models, folder: Path) -> None:
     part.model.save_pretrained(folder)
     tokenizer = part.processor.tokenizer
     if isinstance(tokenizer, PreTrainedTokenizerFast):

@@ -12,6 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from sightline.types import Item, Part
 
+# The roles of a pair's two sides, which are its messages' roles, too.
+SIDES = ("query", "document")
+
 MessageFormat = Literal["structured", "flat"]
 Messages = list[dict[str, Any]]
 
@@ -24,6 +27,13 @@ def infer_format(template: str | None) -> MessageFormat:
     if not template or any(sign in template for sign in _STRUCTURED_SIGNS):
         return "structured"
     return "flat"
+
+
+def source_of(item: Item, part: Part) -> str | None:
+    """Where a part came from, for messages; of a pair, with the side."""
+    if part.role not in SIDES:
+        return item.source
+    return f"{item.source}, {part.role}" if item.source else part.role
 
 
 def to_messages(

@@ -18,7 +18,7 @@ import xxhash
 
 from sightline.errors import InputError, MediaError
 from sightline.inputs.references import check_file
-from sightline.types import Modality, Part
+from sightline.types import Item, Modality, Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,14 @@ def item_key(parts: tuple[Part, ...], *, is_message: bool, source: str | None = 
     for part in parts:
         key = part_key(part.modality, part.value, source=source)
         hasher.update(f"{part.modality}\0{part.role or ''}\0{key}\n".encode())
+    return hasher.hexdigest()
+
+
+def pair_key(sides: Iterable[tuple[str, Item]]) -> str:
+    """Key of items in roles, such as a query and a document, out of the items' own keys."""
+    hasher = _hasher(b"pair")
+    for role, item in sides:
+        hasher.update(f"{role}\0{item.modality}\0{item.key}\n".encode())
     return hasher.hexdigest()
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from transformers import ImageProcessingMixin, ProcessorMixin
 
 from sightline.errors import SightlineError
-from sightline.inputs.chat import ChatTokens
+from sightline.inputs.chat import SIDES, ChatTokens
 from sightline.inputs.processor import ItemProcessor, part_of
 from sightline.inputs.resize import DirectImages, PatchedImages, direct_images
 from sightline.types import Features, Item, Part
@@ -101,10 +102,13 @@ def _probes(chat: bool) -> Iterator[tuple[Item, str | None]]:
         yield Item((text,), key="text"), "Find the page: "
         yield Item((pictures[0],), key="0"), "Describe it."
         yield Item((pictures[0], text, pictures[1]), key="both"), None
+        for sides in ((pictures[0], text), (text, pictures[1]), (pictures[2], pictures[3])):
+            pair = tuple(Part(one.modality, one.value, side) for one, side in zip(sides, SIDES, strict=True))
+            yield Item(pair, key="pair"), "Which pages fit?"
 
 
 def _features(items: ItemProcessor, item: Item, prompt: str | None) -> Features | None:
     try:
         return items(item, prompt=prompt)
-    except SightlineError:
+    except (SightlineError, TemplateError):  # a template may refuse a role
         return None

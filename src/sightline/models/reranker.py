@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from sightline.checkpoint import layout
+from sightline.checkpoint.language_heads import Head, HeadChoice
 from sightline.checkpoint.rerankers import read_reranker
 from sightline.checkpoint.write import activation_path, write_checkpoint
 from sightline.errors import ConfigError
 from sightline.inputs.collate import group_name
-from sightline.inputs.pairs import PairProcessor, parse_pair
+from sightline.inputs.pairs import PairProcessor, is_pair_item, parse_pair
+from sightline.inputs.parse import parse
 from sightline.models.devices import usable_device
 from sightline.models.encode import Settings
 from sightline.models.encoding_progress import Report
@@ -23,15 +25,19 @@ from sightline.models.items import Items
 from sightline.models.loading import locate
 from sightline.models.preprocess import Collator
 from sightline.models.scoring import score_pairs
+from sightline.modules.backbone import Backbone
+from sightline.modules.base import Module
+from sightline.modules.language_model import LanguageModel
 from sightline.modules.sequence_scores import SCORES, SequenceScores
 from sightline.types import MicroBatch
 
 
 class Reranker(nn.Module):
-    """Scores pairs of a query and a document; a higher score is a better fit.
+    """Scores pairs of a query and a document, each of any modality the model reads; a higher score is a better fit.
 
     Args:
-        scorer: the part that turns a micro-batch of pairs into scores.
+        parts: what turns a micro-batch of pairs into ``scores`` (n, labels): a `SequenceScores`; a `LanguageModel` and
+            a `LogitScore`; or a `Backbone` with parts of which the last is a `Dense` that writes ``scores``.
         activation: applied to the scores by `predict` and `rank`; by default a sigmoid for one label, nothing for
             several.
         prompts: prompt texts by name.
@@ -40,15 +46,15 @@ class Reranker(nn.Module):
 
     def __init__(
         self,
-        scorer: SequenceScores,
+        parts: Sequence[Module],
         *,
         activation: nn.Module | None = None,
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
     ) -> None:
         super().__init__()
-        self.scorer = scorer
-        self.activation = activation or (nn.Sigmoid() if scorer.labels == 1 else nn.Identity())
+        self.parts = nn.ModuleList(parts)
+        self.activation = activation or (nn.Sigmoid() if self.num_labels == 1 else nn.Identity())
         self.prompts = dict(prompts or {})
         self.default_prompt_name = default_prompt_name
         self.name_or_path = ""
@@ -62,10 +68,13 @@ class Reranker(nn.Module):
         cls,
         name_or_path: str | Path,
         *,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
+        head: Head | None = None,
+        preset: str | None = None,
+        answers: tuple[str, str] | None = None,
         num_labels: int | None = None,
         activation: nn.Module | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
         model_kwargs: Mapping[str, Any] | None = None,
         processor_kwargs: Mapping[str, Any] | None = None,
         config_kwargs: Mapping[str, Any] | None = None,
@@ -77,28 +86,37 @@ class Reranker(nn.Module):
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
     ) -> Reranker:
-        """Loads a reranker with a sequence classification head.
+        """Loads a reranker, or makes one of another checkpoint.
 
-        It may have been saved by Sightline or Sentence Transformers 2 to 6, or be a bare transformers checkpoint. On
-        a checkpoint without such a head (an embedding model, a bare encoder) a new one is put, to be trained.
+        A reranker may have been saved by Sightline or Sentence Transformers 2 to 6, or be a bare transformers
+        checkpoint for sequence classification. On anything else a head is put: a language model answers with a word
+        and is a reranker at once; an embedding model or a bare encoder gets a head of random weights, to be trained.
 
         Args:
             name_or_path: folder, or name on the Hub.
-            device: where it runs; by default a GPU if there is one.
-            dtype: weights' type, such as ``"bfloat16"``; by default float32.
+            head: of a checkpoint that is no reranker: ``"classification"`` (transformers' head for sequence
+                classification); ``"answer"`` (a language model's log-odds of a yes and a no token); ``"pooled"``
+                (pooling and a linear layer, which for a language model begins as the difference of the two tokens'
+                vectors in its head and so gives the same log-odds). By default ``"answer"`` for language models,
+                ``"classification"`` for others.
+            preset: chat template and words of a language model, by name (`checkpoint.presets`); by default its own
+                template where that carries a pair, else the preset made for its type.
+            answers: the words that say that the document fits and that it does not, each one token; by default the
+                preset's, or "yes" and "no".
             num_labels: scores per pair of a new head; by default 1.
             activation: in place of the checkpoint's.
-            model_kwargs: for ``AutoModelForSequenceClassification.from_pretrained``.
-            processor_kwargs: for the tokenizer; ``model_max_length`` limits a pair's tokens.
+            device: where it runs; by default a GPU if there is one.
+            dtype: weights' type, such as ``"bfloat16"``; by default float32.
+            model_kwargs: for the Auto class's ``from_pretrained``.
+            processor_kwargs: for the processor; ``model_max_length`` limits a pair's tokens, ``max_pixels`` an image.
             config_kwargs: for ``AutoConfig.from_pretrained``.
             prompts, default_prompt_name: win over the checkpoint's.
             trust_remote_code: run code that comes with the model; off unless you know the author.
             revision, token, cache_dir, local_files_only: as in huggingface_hub.
 
         Raises:
-            CheckpointError: there is no such checkpoint, it cannot be read faithfully, or it is a reranker of
-                another kind.
-            ConfigError: this machine has no such device.
+            CheckpointError: there is no such checkpoint, it cannot be read faithfully, or cannot take pairs.
+            ConfigError: this machine has no such device; no preset of that name.
         """
         place = usable_device(device)
         folder, options = locate(
@@ -113,9 +131,11 @@ class Reranker(nn.Module):
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        checkpoint = read_reranker(folder, options, labels=num_labels, activation=activation)
+        checkpoint = read_reranker(
+            folder, options, HeadChoice(head, num_labels, preset, answers), activation=activation
+        )
         reranker = cls(
-            checkpoint.scorer,
+            checkpoint.parts,
             activation=checkpoint.activation,
             prompts=checkpoint.facts.prompts | dict(prompts or {}),
             default_prompt_name=default_prompt_name or checkpoint.facts.default_prompt_name,
@@ -124,14 +144,29 @@ class Reranker(nn.Module):
         return reranker.to(place).eval()
 
     @property
+    def backbone(self) -> SequenceScores | LanguageModel | Backbone:
+        """The part that holds the transformers model (``backbone.model``) and its processor."""
+        first = self.parts[0]
+        assert isinstance(first, (SequenceScores, LanguageModel, Backbone))
+        return first
+
+    @property
     def num_labels(self) -> int:
         """Scores per pair."""
-        return self.scorer.labels
+        last = self.parts[-1]
+        assert isinstance(last, Module)
+        assert last.output_dim is not None
+        return last.output_dim
 
     @property
     def max_tokens(self) -> int | None:
-        """Tokens a pair is cut at, the longer side first, or None without a limit."""
-        return self.scorer.processor.max_tokens
+        """Tokens a pair is cut at, or None without a limit."""
+        return self.backbone.processor.max_tokens
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What either side of a pair may hold, alone or together."""
+        return self.preprocessor.modalities
 
     @property
     def device(self) -> torch.device:
@@ -146,19 +181,23 @@ class Reranker(nn.Module):
     @property
     def preprocessor(self) -> PairProcessor:
         """What turns pairs into features; holds no weights and travels to worker processes."""
-        return PairProcessor(self.scorer.processor)
+        return PairProcessor(self.backbone.processor)
 
     @property
     def collate(self) -> Collator:
         """``collate(features, indices) -> MicroBatch`` pads features once; it travels to worker processes too."""
-        tokenizer = self.scorer.processor.tokenizer
+        tokenizer = self.backbone.processor.tokenizer
         assert tokenizer is not None
-        return Collator({"": tokenizer.pad_token_id or 0}, {"": self.scorer.padding_side}, self.packed_groups)
+        return Collator(
+            {"": tokenizer.pad_token_id or 0}, {"": self.backbone.padding_side}, self.packed_groups
+        )
 
     @property
     def packed_groups(self) -> frozenset[str]:
-        """The group of all pairs, where the model runs them without padding."""
-        return frozenset({group_name("", "text")} if self.scorer.packs_text else ())
+        """The group of all pairs, where the model runs pairs of texts without padding."""
+        calls = self.backbone.processor.calls
+        group = group_name("", "message" if "message" in calls else "text")
+        return frozenset({group} if self.backbone.packs_text else ())
 
     def forward(self, micro_batch: MicroBatch) -> Tensor:
         """Scores one micro-batch on the model's device.
@@ -168,7 +207,9 @@ class Reranker(nn.Module):
             are off.
         """
         features: dict[str, Any] = dict(micro_batch.to(self.device, non_blocking=True).features)
-        scores_nL: Tensor = self.scorer(features)[SCORES]
+        for part in self.parts:
+            features = part(features)
+        scores_nL: Tensor = features[SCORES]
         return scores_nL
 
     def prompt_for(self, prompt: str | None = None, prompt_name: str | None = None) -> str | None:
@@ -200,8 +241,10 @@ class Reranker(nn.Module):
         """Scores pairs.
 
         Args:
-            pairs: (query, document) pairs of texts, also from a generator; a single pair counts as a sequence of one.
-            prompt: text put in front of each query.
+            pairs: (query, document) pairs, also from a generator; a single pair counts as a sequence of one.
+                Either side is as of `Encoder.encode`: text, path, URL, image, array, dict of modalities.
+            prompt: an instruction: the system message of a model with a chat template, elsewhere text put in front
+                of each query.
             prompt_name: a prompt of the model's.
             activation: takes and gives scores (N,) or (N, labels); by default the model's.
             token_budget: padded positions per forward pass; by default what suits the device.
@@ -213,12 +256,17 @@ class Reranker(nn.Module):
             float32 scores, (N,) of a model with one label, else (N, labels), in the order of the pairs.
 
         Raises:
-            InputError: something that is no pair of texts; names its position.
+            InputError: something that is no pair of what the model reads; names its position and side.
+            MediaError: an image, audio or video that cannot be opened.
             ConfigError: no prompt of that name, a device without bfloat16.
         """
         values = [pairs] if _is_pair(pairs) else pairs
+        taken = self.modalities
         items = Items(
-            (parse_pair(value, source=f"pair {number}") for number, value in enumerate(values)),
+            (
+                parse_pair(value, source=f"pair {number}", modalities=taken)
+                for number, value in enumerate(values)
+            ),
             len(values) if isinstance(values, Sized) else None,
         )
         settings = Settings(
@@ -234,8 +282,8 @@ class Reranker(nn.Module):
 
     def rank(
         self,
-        query: str,
-        documents: Sequence[str],
+        query: Any,
+        documents: Iterable[Any],
         *,
         top_k: int | None = None,
         return_documents: bool = False,
@@ -244,19 +292,19 @@ class Reranker(nn.Module):
         """The documents in the order of their fit to a query, the best first.
 
         Args:
-            query: a text.
-            documents: texts.
+            query: a text, or anything else the model reads.
+            documents: likewise, one after another.
             top_k: how many to return; by default all.
-            return_documents: put the texts into the result.
+            return_documents: put the documents into the result, as they were given.
             options: as in `predict`.
 
         Returns:
-            ``{"corpus_id": position in documents, "score": float}`` each, with ``"text"`` where asked for; documents
-            of equal score keep their order.
+            ``{"corpus_id": position in documents, "score": float}`` each, where asked for with the document under
+            ``"text"``; documents of equal score keep their order.
 
         Raises:
             ConfigError: the model gives several scores per pair, or ``top_k`` is below 1.
-            InputError: something that is no text.
+            InputError: something the model does not read; names its position and side.
         """
         if self.num_labels != 1:
             raise ConfigError(
@@ -264,12 +312,13 @@ class Reranker(nn.Module):
             )
         if top_k is not None and top_k < 1:
             raise ConfigError(f"top_k must be at least 1, not {top_k}")
-        texts = list(documents)
-        scores = self.predict([(query, text) for text in texts], **options)
+        candidates = list(documents)
+        side = parse(query, source="query", modalities=self.modalities)  # once, not with every document
+        scores = self.predict([(side, one) for one in candidates], **options)
         best = np.argsort(-scores, kind="stable")[:top_k]
         return [
             {"corpus_id": int(number), "score": float(scores[number])}
-            | ({"text": texts[number]} if return_documents else {})
+            | ({"text": candidates[number]} if return_documents else {})
             for number in best
         ]
 
@@ -277,7 +326,7 @@ class Reranker(nn.Module):
 
     def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
         """Recomputes activations in the backward pass instead of keeping them; arguments as in transformers."""
-        self.scorer.model.activation_checkpointing_enable(*args, **kwargs)
+        self.backbone.model.activation_checkpointing_enable(*args, **kwargs)
 
     # Saving
 
@@ -297,8 +346,12 @@ class Reranker(nn.Module):
             model_type=layout.RERANKER,
             activation_fn=activation_path(self.activation),
         )
-        write_checkpoint(Path(folder), [self.scorer], facts, card=card)
+        parts = [part for part in self.parts if isinstance(part, Module)]
+        write_checkpoint(Path(folder), parts, facts, card=card)
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(one, str) for one in value)
+    """Whether a value is one pair rather than several, which are lists, tuples or items of `parse_pair`."""
+    if not isinstance(value, (list, tuple)):
+        return is_pair_item(value)
+    return len(value) == 2 and not any(isinstance(one, (list, tuple)) or is_pair_item(one) for one in value)

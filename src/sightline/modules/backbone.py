@@ -66,26 +66,7 @@ class Backbone(Module):
 
     def facts(self) -> dict[str, Any]:
         """ST's ``sentence_bert_config.json``, as ST 5.4 and later write it."""
-        facts: dict[str, Any] = {
-            "transformer_task": self.task,
-            "modality_config": {
-                "+".join(key) if isinstance(key, tuple) else key: self._call_facts(key, call)
-                for key, call in self.table.calls.items()
-            },
-            "module_output_name": self.table.writes,
-        }
-        if self.processor.lower_case:
-            facts["do_lower_case"] = True
-        if self.processor.processing_kwargs:
-            facts["processing_kwargs"] = {
-                key: dict(value) for key, value in self.processor.processing_kwargs.items()
-            }
-        return facts
-
-    def _call_facts(self, modality: Modality, call: Call) -> dict[str, Any]:
-        output = list(call.output) if isinstance(call.output, tuple) else call.output
-        facts: dict[str, Any] = {"method": call.method, "method_output_name": output}
-        return facts | ({"format": self.processor.message_format} if modality == "message" else {})
+        return transformer_facts(self.task, self.table, self.processor)
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         with cpu_operators(self.model):
@@ -140,6 +121,29 @@ class Backbone(Module):
             for name, value in features.items()
             if isinstance(value, Tensor) and name not in _OURS and (names is None or name in names)
         }
+
+
+def transformer_facts(task: str, table: CallTable, processor: ItemProcessor) -> dict[str, Any]:
+    """ST's ``sentence_bert_config.json`` of a transformers model: what it is for and how it is called."""
+    facts: dict[str, Any] = {
+        "transformer_task": task,
+        "modality_config": {
+            "+".join(key) if isinstance(key, tuple) else key: _call_facts(key, call, processor)
+            for key, call in table.calls.items()
+        },
+        "module_output_name": table.writes,
+    }
+    if processor.lower_case:
+        facts["do_lower_case"] = True
+    if processor.processing_kwargs:
+        facts["processing_kwargs"] = {key: dict(value) for key, value in processor.processing_kwargs.items()}
+    return facts
+
+
+def _call_facts(modality: Modality, call: Call, processor: ItemProcessor) -> dict[str, Any]:
+    output = list(call.output) if isinstance(call.output, tuple) else call.output
+    facts: dict[str, Any] = {"method": call.method, "method_output_name": output}
+    return facts | ({"format": processor.message_format} if modality == "message" else {})
 
 
 def padding_side(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> PaddingSide:

@@ -10,8 +10,9 @@ from transformers import PreTrainedModel
 
 from sightline.inputs.collate import SEQUENCE_FILL, PaddingSide
 from sightline.inputs.processor import ItemProcessor
-from sightline.modules.backbone import padding_side
+from sightline.modules.backbone import padding_side, transformer_facts
 from sightline.modules.base import Module
+from sightline.modules.calls import Call, CallTable
 from sightline.modules.classifiers import find_head
 from sightline.modules.cpu import cpu_operators
 from sightline.modules.packing import TextPacking
@@ -61,18 +62,8 @@ class SequenceScores(Module):
 
     def facts(self) -> dict[str, Any]:
         """ST's ``sentence_bert_config.json``, as ST 6 writes it for a CrossEncoder."""
-        facts: dict[str, Any] = {
-            "transformer_task": TASK,
-            "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
-            "module_output_name": SCORES,
-        }
-        if self.processor.lower_case:
-            facts["do_lower_case"] = True
-        if self.processor.processing_kwargs:
-            facts["processing_kwargs"] = {
-                key: dict(value) for key, value in self.processor.processing_kwargs.items()
-            }
-        return facts
+        calls = dict.fromkeys(self.processor.calls, Call("forward", "logits"))
+        return transformer_facts(TASK, CallTable(calls, SCORES), self.processor)
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         arguments = {
