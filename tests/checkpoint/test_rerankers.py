@@ -12,9 +12,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sightline.errors import CheckpointError
+from sightline.errors import CheckpointError, ConfigError
 from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
+from support.tiny_answers import TEMPLATE, USERS_ONLY, gemma2_answers, qwen3_answers
 from support.tiny_rerankers import PAIRS, bert_scores, qwen3_scores
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
@@ -88,19 +89,81 @@ def test_another_number_of_labels_than_the_head_has_is_refused(bare: Path) -> No
 # Other kinds
 
 
-def test_a_language_model_is_refused(tiny: Callable[[str], Path]) -> None:
-    with pytest.raises(CheckpointError, match="Qwen3ForCausalLM is a language model"):
+def test_a_language_model_answers_with_the_template_of_its_type(
+    tiny: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = qwen3_answers(tmp_path / "users", template=USERS_ONLY)
+    with caplog.at_level(logging.WARNING, logger="sightline"):
+        reranker = load(folder)
+    assert (
+        "it leaves out the query and the document, so it gets the template of the preset qwen3-reranker"
+        in (caplog.text)
+    )
+    assert reranker.predict(PAIRS).tolist() == load(folder, preset="qwen3-reranker").predict(PAIRS).tolist()
+    change(folder / "config.json", model_type="qwen2", architectures=["Qwen2ForCausalLM"])
+    with pytest.raises(CheckpointError, match=r"cannot carry a query and a document .*qwen3-vl-reranker"):
+        load(folder)
+
+
+def test_a_template_of_ones_own(tmp_path: Path) -> None:
+    folder = qwen3_answers(tmp_path / "bare", template=USERS_ONLY)
+    reranker = load(folder, processor_kwargs={"chat_template": TEMPLATE})
+    again = qwen3_answers(tmp_path / "again")
+    assert reranker.predict(PAIRS).tolist() == load(again).predict(PAIRS).tolist()
+
+
+def test_a_language_model_without_a_template_says_that_texts_are_joined(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = qwen3_answers(tmp_path / "bare", template=None)
+    with caplog.at_level(logging.WARNING, logger="sightline"):
+        reranker = load(folder)
+    assert "joined without marks; name a preset (qwen3-reranker" in caplog.text
+    assert reranker.predict(PAIRS).shape == (len(PAIRS),)
+
+
+def test_words_of_several_tokens_are_refused(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not know the word 'yes' as one token"):
         load(tiny("qwen3"))
+    folder = qwen3_answers(tmp_path / "bare")
+    with pytest.raises(CheckpointError, match="'certainly not' as one token"):
+        load(folder, answers=("yes", "certainly not"))
 
 
-@pytest.mark.parametrize("task", ["text-generation", "any-to-any", "feature-extraction"])
+def test_a_head_that_does_not_fit_is_refused(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = qwen3_answers(tmp_path / "bare")
+    with pytest.raises(CheckpointError, match="has no language model head"):
+        load(tiny("bert"), head="answer")
+    with pytest.raises(CheckpointError, match="preset and answers are for language models"):
+        load(tiny("bert"), preset="qwen3-reranker")
+    with pytest.raises(ConfigError, match="no preset named 'qwen'; there are qwen3-reranker, "):
+        load(folder, preset="qwen")
+    with pytest.raises(CheckpointError, match="gives 1 scores per pair, not 3"):
+        load(folder, num_labels=3)
+    load(folder).save_pretrained(tmp_path / "saved")
+    with pytest.raises(CheckpointError, match="is a reranker already"):
+        load(tmp_path / "saved", head="pooled")
+
+
+def test_a_language_model_takes_a_classification_head(tmp_path: Path) -> None:
+    folder = qwen3_answers(tmp_path / "bare")
+    reranker = load(folder, head="classification", num_labels=2)
+    assert reranker.predict(PAIRS).shape == (len(PAIRS), 2)
+
+
+def test_a_capped_head_cannot_be_pooled(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"Gemma2ForCausalLM is more than a matrix"):
+        load(gemma2_answers(tmp_path / "gemma2"), head="pooled")
+
+
+@pytest.mark.parametrize("task", ["text-generation", "any-to-any", "feature-extraction", "fill-mask"])
 def test_a_reranker_made_for_another_task_is_refused(task: str, saved: Path) -> None:
     change(saved / "sentence_bert_config.json", transformer_task=task)
-    with pytest.raises(CheckpointError, match=f"a reranker made for the task '{task}'"):
+    with pytest.raises(CheckpointError, match=f"a reranker made for the task '{task}' with nothing on top"):
         load(saved)
 
 
-def test_a_reranker_with_parts_on_top_is_refused(saved: Path) -> None:
+def test_a_classifier_with_parts_on_top_is_refused(saved: Path) -> None:
     listed = [
         {"idx": 0, "name": "0", "path": "", "type": TRANSFORMER},
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
@@ -117,10 +180,13 @@ def test_a_class_from_outside_is_refused(saved: Path) -> None:
         load(saved)
 
 
-def test_a_chat_template_is_refused(tmp_path: Path) -> None:
+def test_a_template_that_cannot_carry_a_pair_is_refused(tmp_path: Path) -> None:
     folder = qwen3_scores(tmp_path / "qwen3")
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    with pytest.raises(CheckpointError, match="puts its pairs into a chat template"):
+    (folder / "chat_template.jinja").write_text(USERS_ONLY)
+    with pytest.raises(CheckpointError, match="it leaves out the query and the document"):
+        load(folder)
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no such role') }}")
+    with pytest.raises(CheckpointError, match="it raises TemplateError: no such role"):
         load(folder)
 
 

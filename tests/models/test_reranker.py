@@ -113,8 +113,8 @@ def test_progress_counts_every_pair(reranker: Reranker) -> None:
     [
         ("hello", "pair 1: expected a pair .* found a str"),
         (("a", "b", "c"), "pair 1: expected a pair .* found a tuple of 3"),
-        (("a", None), "pair 1: the document is a NoneType"),
-        ((7, "b"), "pair 1: the query is a int"),
+        (("a", None), "pair 1, document: the value is missing"),
+        ((7, "b"), "pair 1, query: cannot read a int"),
     ],
 )
 def test_what_is_no_pair_of_texts_is_named(value: object, message: str, reranker: Reranker) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,9 +25,8 @@ from sightline.training.rows import choose_columns
 from sightline.training.step import Step
 from support import st_oracle
 from support.fixtures import TEXTS
+from support.torchvision_folder import torchvision_folder
 
-TORCHVISION = "torchvision==0.28.0"
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / "torchvision"
 SENTENCES = [*TEXTS, "", "   ", "Ünïcödé — 東京 🙂", "long " * 300, "Table 3: revenue, 2019-2023 (EUR m)"]
 
 
@@ -89,28 +86,6 @@ def test_bare_checkpoints_both_ways(
 # Qwen3-VL, through the oracle
 
 
-def torchvision_folder() -> str:
-    """Where the oracle finds torchvision, installed there if need be; it is no dependency of ours."""
-    if importlib.util.find_spec("torchvision") is not None:
-        return "installed"
-    folder = Path(os.environ.get("SIGHTLINE_TORCHVISION_DIR", CACHE))
-    if not (folder / "torchvision").is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-            install = ["install", "--quiet", "--no-deps", "--target", f"{aside}/new", TORCHVISION]
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", *install], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                pytest.fail(
-                    f"the oracle needs torchvision and pip could not fetch it: {done.stderr.strip()[-300:]}\n"
-                    f"Run: pip install --no-deps --target {folder} {TORCHVISION}"
-                )
-            if not folder.exists():  # another test process may have been quicker
-                os.replace(f"{aside}/new", folder)
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def oracle(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of what the oracle wrote; see `st_oracle`."""
@@ -136,7 +111,8 @@ def qwen(oracle: Path) -> Encoder:
 
 def backend(encoder: Encoder) -> str:
     """The way this process reads images: torchvision where it is installed."""
-    return "torchvision" if encoder.supports("video") else "pil"
+    images = encoder.backbones()[""].processor.processor.image_processor
+    return "pil" if "Pil" in type(images).__name__ else "torchvision"
 
 
 @pytest.mark.parametrize("name", st_oracle.inputs())

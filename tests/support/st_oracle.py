@@ -74,7 +74,8 @@ def encoded(model: Any) -> dict[str, Any]:
     }
 
 
-def _import_torchvision(folder: str) -> None:
+def import_torchvision(folder: str) -> None:
+    """Makes torchvision importable from ``folder``, or leaves the installed one."""
     import torch
 
     if folder == "installed":
@@ -122,7 +123,7 @@ def _gradients(model: Any, path: Path) -> None:
 
 def main() -> None:
     folder, work = sys.argv[1], Path(sys.argv[2])
-    _import_torchvision(folder)
+    import_torchvision(folder)
     import numpy as np
     import torch
 

@@ -129,20 +129,22 @@ def _saved(
 ) -> list[Module]:
     where = str(folder / layout.MODULES)
     rest = layout.read_modules(folder)[1:]
-    kinds = [dialects.kind_of(entry.type, where) for entry in rest]
+    for entry in rest:
+        dialects.kind_of(entry.type, where)  # refuses code from outside
     # ST 5.3 and before wrote no task; a model alone could only be for sequence classification.
     task = saved.get("transformer_task", "feature-extraction" if rest else TASK)
     if task == TASK and not rest:
         return [_classifier(place, options, saved, choice.labels)]
-    parts = [read_part(entry, folder, options) for entry in rest]
+    parts = [] if task == TASK else [read_part(entry, folder, options) for entry in rest]
     if task in TASKS and len(parts) == 1 and isinstance(parts[0], LogitScore):
         return saved_language_parts(place, task, parts[0], saved, options)
     if task == "feature-extraction" and parts and _writes_scores(parts):
         table = dialects.call_table(saved, str(place)) or dialects.TEXT_ONLY
         backbone, _ = load_backbone(place, options, facts=saved, table=table)
         return [backbone, *parts]
+    names = ", ".join(entry.type.rpartition(".")[2] for entry in rest) or "nothing"
     raise CheckpointError(
-        f"{folder}: a reranker made for the task {task!r} with {', '.join(kinds) or 'nothing'} on top; known are "
+        f"{folder}: a reranker made for the task {task!r} with {names} on top; known are "
         f"{TASK!r} by itself, 'text-generation' and 'any-to-any' with a LogitScore, and 'feature-extraction' with "
         "parts of which the last is a Dense that writes 'scores'"
     )

@@ -113,7 +113,7 @@ class LogitScore(Module):
     """Writes ``scores`` (n, 1): the log-odds of a yes and a no token, or the logit of a yes token alone.
 
     With a sigmoid the log-odds are the probability of yes among the two words (Nogueira et al. 2020,
-    https://aclanthology.org/2020.findings-emnlp.63).
+    arXiv:2003.06713).
 
     Args:
         true_token_id: the token that says that the document fits.
