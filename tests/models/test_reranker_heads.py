@@ -265,3 +265,13 @@ def test_a_bare_encoder_takes_a_pooled_head_of_several_labels(
     assert isinstance(model.activation, nn.Identity)
     classifier = load(bert_scores(tmp_path / "bert"))
     assert classifier.modalities == ("text",)
+
+
+def test_media_that_the_template_leaves_out_are_refused(
+    image_folder: Path, pictures: list[Image.Image]
+) -> None:
+    texts_only = load(image_folder, preset="qwen3-reranker")
+    assert texts_only.modalities == ("text",)
+    assert texts_only.predict([("a", "b")]).shape == (1,)
+    with pytest.raises(InputError, match=r"pair 0, document: this model reads text, not image"):
+        texts_only.predict([("a", pictures[0])])

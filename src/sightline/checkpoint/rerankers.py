@@ -38,7 +38,7 @@ from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.processors import load_processor
 from sightline.checkpoint.read import read_part
 from sightline.errors import CheckpointError
-from sightline.inputs.pairs import template_failure
+from sightline.inputs.pairs import carried_modalities, template_failure
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable, chat_template
@@ -244,6 +244,11 @@ def _check_pairs(folder: Path, part: SequenceScores | LanguageModel | Backbone) 
                 "messages of the roles 'query' and 'document' (processor_kwargs={'chat_template': ...}); where "
                 "the model is to read two texts joined by its tokenizer, remove the template"
             )
+        carried = carried_modalities(processor)
+        # What the template leaves out would be scored as if it were not there.
+        processor.calls = {
+            key: group for key, group in processor.calls.items() if key == "message" or key in carried
+        }
     elif not isinstance(processor.processor, PreTrainedTokenizerBase):
         raise CheckpointError(
             f"{folder}: a {type(processor.processor).__name__} without a chat template cannot put a query and a "

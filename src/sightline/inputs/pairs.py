@@ -10,13 +10,13 @@ import torch
 from jinja2 import TemplateError
 
 from sightline.errors import InputError, MediaError
-from sightline.inputs.chat import SIDES, source_of
+from sightline.inputs.chat import SIDES, source_of, to_messages
 from sightline.inputs.collate import SEQUENCE_FILL, group_name
 from sightline.inputs.hashing import pair_key
 from sightline.inputs.messages import is_messages
 from sightline.inputs.parse import parse
 from sightline.inputs.processor import ItemProcessor
-from sightline.types import MODALITIES, Cost, Features, Item, Part
+from sightline.types import MODALITIES, Cost, Features, Item, Modality, Part
 
 # Pairs of which each but the first differs from the first in one side, in all that a template could look at.
 _PROBES = (("heron", "lighthouse keeper"), ("ant", "lighthouse keeper"), ("heron", "mill"))
@@ -192,10 +192,30 @@ def _text(pair: Item, side: str) -> str:
 
 def template_failure(processor: ItemProcessor) -> str | None:
     """Why a model's chat template cannot carry a pair, or None: found by rendering pairs that differ in one side."""
-    pairs = [parse_pair(pair, modalities=("text",)) for pair in _PROBES]
     try:
-        first, *others = [processor.rendered(pair) for pair in pairs]
+        first, *others = [_rendered(processor, *(Part("text", text) for text in pair)) for pair in _PROBES]
     except Exception as error:  # a template raises what it likes
         return f"it raises {type(error).__name__}: {error}"
     lost = [side for side, other in zip(SIDES, others, strict=True) if other == first]
     return f"it leaves out the {' and the '.join(lost)}" if lost else None
+
+
+def carried_modalities(processor: ItemProcessor) -> frozenset[Modality]:
+    """What a model's chat template carries on either side of a pair, of what its processor prepares."""
+    return frozenset(name for name in MODALITIES if name in processor.calls and _carries(processor, name))
+
+
+def _carries(processor: ItemProcessor, modality: Modality) -> bool:
+    content, text, nothing = Part(modality, "lantern"), Part("text", "heron"), Part("text", "")
+    pairs = (((content, text), (nothing, text)), ((text, content), (text, nothing)))
+    try:
+        return all(_rendered(processor, *there) != _rendered(processor, *away) for there, away in pairs)
+    except Exception:  # a template raises what it likes
+        return False
+
+
+def _rendered(processor: ItemProcessor, query: Part, document: Part) -> str:
+    sides = zip(SIDES, (query, document), strict=True)
+    parts = tuple(Part(part.modality, part.value, side) for side, part in sides)
+    item = Item(parts, key="probe")
+    return processor.rendered(to_messages(item, lambda part: part.value, processor.message_format, None))

@@ -217,7 +217,9 @@ class ItemProcessor:
         return dict(call(inputs["audio"], return_tensors="pt", **audio_kwargs))
 
     def _chat(self, item: Item, prompt: str | None) -> dict[str, Any]:
-        messages = self._messages(item, prompt)
+        messages = chat.to_messages(
+            item, lambda part: self.open(part, chat.source_of(item, part)), self.message_format, prompt
+        )
         values = self._short(messages) or self._small(self._render(messages))
         limit = self.max_tokens
         tokens = values["input_ids"].shape[-1]
@@ -229,17 +231,8 @@ class ItemProcessor:
                 values["input_ids"][0, -len(suffix) :] = torch.tensor(suffix)
         return values
 
-    def _messages(self, item: Item, prompt: str | None) -> chat.Messages:
-        def opened(part: Part) -> Any:
-            return self.open(part, chat.source_of(item, part))
-
-        return chat.to_messages(item, opened, self.message_format, prompt)
-
-    def rendered(self, item: Item) -> str:
-        """The text the chat template makes of an item."""
-        return self._spelled(self._messages(item, None))
-
-    def _spelled(self, messages: chat.Messages) -> str:
+    def rendered(self, messages: chat.Messages) -> str:
+        """The text the model's chat template makes of messages, media as their placeholders."""
         template = {name: value for name, value in self._template().items() if name not in _SIZES}
         text: str = self.processor.apply_chat_template([messages], tokenize=False, **template)[0]
         return text
@@ -281,7 +274,7 @@ class ItemProcessor:
         parts = [part for content in contents if not isinstance(content, str) for part in content]
         if any(part["type"] not in ("text", "image") for part in parts):
             return None
-        text = self._spelled(messages)
+        text = self.rendered(messages)
         images = [part["image"] for part in parts if part["type"] == "image"]
         pixels = self.images(images) if images else {}
         patches = pixels[GRID].prod(dim=-1).tolist() if images else []
