@@ -275,3 +275,21 @@ def test_media_that_the_template_leaves_out_are_refused(
     assert texts_only.predict([("a", "b")]).shape == (1,)
     with pytest.raises(InputError, match=r"pair 0, document: this model reads text, not image"):
         texts_only.predict([("a", pictures[0])])
+
+
+def test_a_long_text_behind_an_image_is_cut_and_the_question_closed(
+    image_folder: Path, pictures: list[Image.Image]
+) -> None:
+    """The score is read after the last token, which has to be the template's."""
+    short = load(image_folder, processor_kwargs={"model_max_length": 60})
+    pairs = [("costs", {"image": pictures[0], "text": "table " * number}) for number in (1, 100, 200)]
+    whole, *cut = [short.preprocessor(parse_pair(pair)).values["input_ids"] for pair in pairs]
+    tokenizer = short.backbone.processor.tokenizer
+    assert tokenizer is not None
+    closing = tokenizer("<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
+    assert len(whole) < 60
+    for ids in (whole, *cut):
+        assert ids[-len(closing) :].tolist() == closing
+    assert all(len(ids) == 60 for ids in cut)
+    scores = short.predict(pairs)
+    assert scores[1] == scores[2] != scores[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,6 +91,29 @@ def common_suffix(first: list[int], second: list[int]) -> list[int]:
             break
         count += 1
     return first[len(first) - count :] if 0 < count < min(len(first), len(second)) else []
+
+
+def is_read_at_its_end(item: Item) -> bool:
+    """Whether a template's closing tokens matter: for texts, as in ST, and for every pair, which is scored there."""
+    return item.modalities == {"text"} or {part.role for part in item.parts} == set(SIDES)
+
+
+def put_back(values: Mapping[str, Tensor], suffix: Sequence[int]) -> None:
+    """Puts a template's closing tokens, which a length limit cuts off first, in place of the last tokens.
+
+    Args:
+        values: ``input_ids`` (1, T) and, where there are media, ``mm_token_type_ids`` (1, T), 0 for text.
+        suffix: the closing tokens, T at most.
+
+    Raises:
+        ValueError: the last tokens stand for media.
+    """
+    if not suffix:
+        return
+    kinds_1T = values.get("mm_token_type_ids")
+    if kinds_1T is not None and kinds_1T[0, -len(suffix) :].any():
+        raise ValueError("mismatch between the tokens of media and those that are left")
+    values["input_ids"][0, -len(suffix) :] = torch.tensor(suffix)
 
 
 @dataclass(frozen=True)

@@ -224,11 +224,8 @@ class ItemProcessor:
         limit = self.max_tokens
         tokens = values["input_ids"].shape[-1]
         restore = self.processing_kwargs.get("chat_template", {}).get("restore_suffix", True)
-        if restore and limit is not None and tokens >= limit and item.modalities == {"text"}:
-            # The template's closing tokens are cut off first, and they are what last-token pooling reads.
-            suffix = self._suffix(messages)[-tokens:]
-            if suffix:
-                values["input_ids"][0, -len(suffix) :] = torch.tensor(suffix)
+        if restore and limit is not None and tokens >= limit and chat.is_read_at_its_end(item):
+            chat.put_back(values, self._suffix(messages)[-tokens:])
         return values
 
     def rendered(self, messages: chat.Messages) -> str:
