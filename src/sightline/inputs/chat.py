@@ -93,9 +93,14 @@ def common_suffix(first: list[int], second: list[int]) -> list[int]:
     return first[len(first) - count :] if 0 < count < min(len(first), len(second)) else []
 
 
+def is_pair(item: Item) -> bool:
+    """Whether an item is a pair of a query and a document."""
+    return {part.role for part in item.parts} == set(SIDES)
+
+
 def is_read_at_its_end(item: Item) -> bool:
     """Whether a template's closing tokens matter: for texts, as in ST, and for every pair, which is scored there."""
-    return item.modalities == {"text"} or {part.role for part in item.parts} == set(SIDES)
+    return item.modalities == {"text"} or is_pair(item)
 
 
 def put_back(values: Mapping[str, Tensor], suffix: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ import torch
 from jinja2 import TemplateError
 
 from sightline.errors import InputError, MediaError
-from sightline.inputs.chat import SIDES, source_of, to_messages
+from sightline.inputs.chat import SIDES, is_pair, source_of, to_messages
 from sightline.inputs.collate import SEQUENCE_FILL, group_name
 from sightline.inputs.hashing import pair_key
 from sightline.inputs.messages import is_messages
@@ -62,7 +62,7 @@ def _side(value: Any, source: str, modalities: Iterable[Any] | None) -> Item:
 
 def is_pair_item(value: Any) -> bool:
     """Whether a value is an item of `parse_pair`."""
-    return isinstance(value, Item) and {part.role for part in value.parts} == set(SIDES)
+    return isinstance(value, Item) and is_pair(value)
 
 
 def _named(source: str | None, sides: str) -> str:
