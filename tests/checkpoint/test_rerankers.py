@@ -223,3 +223,11 @@ def test_a_decoder_learns_of_its_tokenizers_padding(tmp_path: Path) -> None:
     wanted = load(folder).predict(PAIRS)
     change(folder / "config.json", pad_token_id=None)
     assert load(folder).predict(PAIRS).tolist() == wanted.tolist()
+
+
+def test_a_limit_that_the_template_fills_by_itself_is_refused(tmp_path: Path) -> None:
+    folder = qwen3_answers(tmp_path / "bare")
+    with pytest.raises(
+        CheckpointError, match=r"the limit of 90 tokens leaves no room .* the template alone has 1\d\d"
+    ):
+        load(folder, preset="qwen3-reranker", processor_kwargs={"model_max_length": 90})

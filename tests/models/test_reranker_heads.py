@@ -177,7 +177,7 @@ def test_save_and_load(
         wanted = model.predict(pairs, prompt_name="ask")
         model.save_pretrained(tmp_path / folder.name)
         again = load(tmp_path / folder.name)
-        assert again.predict(pairs, prompt_name="ask").tolist() == wanted.tolist()
+        assert np.abs(again.predict(pairs, prompt_name="ask") - wanted).max() <= 1e-6
         assert again.modalities == model.modalities
         assert isinstance(again.activation, nn.Tanh)
 
@@ -219,11 +219,11 @@ def test_a_modality_that_is_not_read_is_named_with_pair_and_side(
 def test_images_whose_tokens_a_limit_cuts_off_are_named(
     image_folder: Path, pictures: list[Image.Image]
 ) -> None:
-    short = load(image_folder, processor_kwargs={"model_max_length": 12})
-    with pytest.raises(InputError, match=r"pair 1, document: the limit of 12 tokens cuts off .*placeholder"):
-        short.predict([("a", "b"), ("costs of the plant", pictures[0])])
+    short = load(image_folder, processor_kwargs={"model_max_length": 40})
+    with pytest.raises(InputError, match=r"pair 1, document: the limit of 40 tokens cuts off .*placeholder"):
+        short.predict([("a", "b"), ("costs of the plant " * 9, pictures[0])])
     with pytest.raises(InputError, match=r"pair 0, query and document: the limit"):
-        short.predict([(pictures[0], pictures[1])])
+        short.predict([(pictures[0], {"text": "a page " * 9, "image": pictures[1]})])
 
 
 @pytest.mark.parametrize(
@@ -281,15 +281,15 @@ def test_a_long_text_behind_an_image_is_cut_and_the_question_closed(
     image_folder: Path, pictures: list[Image.Image]
 ) -> None:
     """The score is read after the last token, which has to be the template's."""
-    short = load(image_folder, processor_kwargs={"model_max_length": 60})
+    short = load(image_folder, processor_kwargs={"model_max_length": 80})
     pairs = [("costs", {"image": pictures[0], "text": "table " * number}) for number in (1, 100, 200)]
     whole, *cut = [short.preprocessor(parse_pair(pair)).values["input_ids"] for pair in pairs]
     tokenizer = short.backbone.processor.tokenizer
     assert tokenizer is not None
     closing = tokenizer("<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
-    assert len(whole) < 60
+    assert len(whole) < 80
     for ids in (whole, *cut):
         assert ids[-len(closing) :].tolist() == closing
-    assert all(len(ids) == 60 for ids in cut)
+    assert all(len(ids) == 80 for ids in cut)
     scores = short.predict(pairs)
     assert scores[1] == scores[2] != scores[0]

@@ -81,7 +81,7 @@ def test_pairs_were_cut_and_their_closing_tokens_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name: str, tmp_path: Path) -> None:
-    folder = qwen3_answers(tmp_path / "bare")
+    folder = qwen3_answers(tmp_path / "bare", limit=480)
     ours = load(folder, preset=name)
     theirs = st_answers(folder, processor_kwargs={"chat_template": PRESETS[name].template})
     both_ways(ours, theirs, tmp_path)
@@ -127,7 +127,7 @@ def test_an_encoder_with_several_labels(tmp_path: Path) -> None:
 def test_an_encoder_with_more_layers_in_its_head(tmp_path: Path) -> None:
     torch.manual_seed(0)
     parts = [
-        Transformer(str(bert(tmp_path / "bare"))),
+        Transformer(str(bert_scores(tmp_path / "bare"))),
         Pooling(32, pooling_mode="cls"),
         Dense(32, 32, bias=False, activation_function=nn.GELU()),
         LayerNorm(32),
@@ -153,7 +153,7 @@ def _saved_by_st(ours: Reranker, work: Path) -> CrossEncoder:
 
 
 def test_a_classifier_with_a_template(tmp_path: Path) -> None:
-    folder = qwen3_scores(tmp_path / "bare", limit=160)
+    folder = qwen3_scores(tmp_path / "bare", limit=480)
     (folder / "chat_template.jinja").write_text(PRESETS["qwen3-reranker"].template)
     both_ways(load(folder), CrossEncoder(str(folder), device="cpu"), tmp_path)
 

@@ -38,7 +38,7 @@ from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.processors import load_processor
 from sightline.checkpoint.read import read_part
 from sightline.errors import CheckpointError
-from sightline.inputs.pairs import carried_modalities, template_failure
+from sightline.inputs.pairs import carried_modalities, template_failure, template_length
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable, chat_template
@@ -243,6 +243,12 @@ def _check_pairs(folder: Path, part: SequenceScores | LanguageModel | Backbone) 
                 f"{folder}: its chat template cannot carry a query and a document ({failure}); give one that renders "
                 "messages of the roles 'query' and 'document' (processor_kwargs={'chat_template': ...}); where "
                 "the model is to read two texts joined by its tokenizer, remove the template"
+            )
+        length, limit = template_length(processor), processor.max_tokens
+        if limit is not None and length >= limit:
+            raise CheckpointError(
+                f"{folder}: the limit of {limit} tokens leaves no room for a query and a document, as the "
+                f"template alone has {length}; raise it (processor_kwargs={{'model_max_length': ...}})"
             )
         carried = carried_modalities(processor)
         # What the template leaves out would be scored as if it were not there.

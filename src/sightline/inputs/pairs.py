@@ -200,6 +200,15 @@ def template_failure(processor: ItemProcessor) -> str | None:
     return f"it leaves out the {' and the '.join(lost)}" if lost else None
 
 
+def template_length(processor: ItemProcessor) -> int:
+    """Tokens of a model's question without a query and a document."""
+    tokenizer = processor.tokenizer
+    assert tokenizer is not None
+    nothing = Part("text", "")
+    text = _rendered(processor, nothing, nothing)
+    return len(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+
+
 def carried_modalities(processor: ItemProcessor) -> frozenset[Modality]:
     """What a model's chat template carries on either side of a pair, of what its processor prepares."""
     return frozenset(name for name in MODALITIES if name in processor.calls and _carries(processor, name))
