@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
 
 from sightline.checkpoint.presets import PRESETS
+from sightline.errors import CheckpointError
+from sightline.inputs.chat import infer_format
 from support.tiny_answers import qwen3_answers
 
 JUDGE = (
@@ -36,12 +39,12 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> AutoTokenizer:
 
 def rendered(tokenizer: AutoTokenizer, name: str, messages: list[dict[str, object]]) -> str:
     return tokenizer.apply_chat_template(
-        messages, chat_template=PRESETS[name].template, tokenize=False, add_generation_prompt=True
+        messages, chat_template=PRESETS[name].template(None), tokenize=False, add_generation_prompt=True
     )
 
 
 @pytest.mark.parametrize("structured", [False, True])
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_words_are_those_published(name: str, structured: bool, tokenizer: AutoTokenizer) -> None:
     def message(role: str, text: str) -> dict[str, object]:
         return {"role": role, "content": [{"type": "text", "text": text}] if structured else text}
@@ -64,6 +67,46 @@ def test_media_stand_where_they_were_put(tokenizer: AutoTokenizer) -> None:
     text = rendered(tokenizer, "qwen3-vl-reranker", [query, document])
     assert "<Query>:<|vision_start|><|image_pad|><|vision_end|>like this\n<Document>:a" in text
     assert "a<|vision_start|><|video_pad|><|vision_end|><|im_end|>" in text
+
+
+PEOPLE = (  # as Gemma's: no system, and turns alternate
+    "{%- for message in messages %}{%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{- raise_exception('roles must alternate') }}{%- endif %}{{- '<turn>' + message.role + '\n' }}"
+    "CONTENT{{- '<end>' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<turn>model\n' }}{%- endif %}"
+)
+CONTENTS = {
+    False: "{{- message.content }}",
+    True: "{%- for part in message.content %}{%- if part.type == 'image' %}{{- '<image>' }}{%- else %}"
+    "{{- part.text }}{%- endif %}{%- endfor %}",
+}
+
+
+@pytest.mark.parametrize("structured", CONTENTS)
+def test_the_pair_is_one_message_in_a_template_of_any_model(structured: bool, tokenizer: Any) -> None:
+    def message(role: str, text: str) -> dict[str, object]:
+        return {"role": role, "content": [{"type": "text", "text": text}] if structured else text}
+
+    own = PEOPLE.replace("CONTENT", CONTENTS[structured])
+    template = PRESETS["judge"].template(own)
+    assert infer_format(template) == infer_format(own) == ("structured" if structured else "flat")
+    pair = [message("query", "a seal?"), message("document", "It lies\nbeneath.")]
+    asked = [message("system", "Find it."), *pair]
+    judge = JUDGE.removeprefix("<|im_start|>system\n").removesuffix("<|im_end|>\n<|im_start|>user\n")
+    for messages, task in ((pair, DEFAULT["qwen3-vl-reranker"]), (asked, "Find it.")):
+        text = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+        question = f"<Instruct>: {task}\n<Query>: a seal?\n<Document>: It lies\nbeneath."
+        assert text == f"<turn>user\n{judge}\n\n{question}<end><turn>model\n"
+    if structured:
+        pair[0] = {"role": "query", "content": [{"type": "image", "image": "x"}]}
+        text = tokenizer.apply_chat_template(pair, chat_template=template, tokenize=False)
+        assert "\n<Query>: <image>\n<Document>: It" in text
+
+
+def test_the_judge_needs_a_template() -> None:
+    with pytest.raises(CheckpointError, match="needs a model with a chat template"):
+        PRESETS["judge"].template(None)
 
 
 def test_every_preset_is_in_the_docs() -> None:

@@ -92,7 +92,7 @@ def test_another_number_of_labels_than_the_head_has_is_refused(bare: Path) -> No
 def test_a_language_model_answers_with_the_template_of_its_type(
     tiny: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = qwen3_answers(tmp_path / "users", template=USERS_ONLY)
+    folder = qwen3_answers(tmp_path / "users", template=USERS_ONLY, limit=480)
     with caplog.at_level(logging.WARNING, logger="sightline"):
         reranker = load(folder)
     assert (
@@ -100,9 +100,17 @@ def test_a_language_model_answers_with_the_template_of_its_type(
         in (caplog.text)
     )
     assert reranker.predict(PAIRS).tolist() == load(folder, preset="qwen3-reranker").predict(PAIRS).tolist()
-    change(folder / "config.json", model_type="qwen2", architectures=["Qwen2ForCausalLM"])
-    with pytest.raises(CheckpointError, match=r"cannot carry a query and a document .*qwen3-vl-reranker"):
-        load(folder)
+
+
+def test_a_chat_model_of_another_type_is_asked_in_its_own_template(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = gemma2_answers(tmp_path / "gemma2", template=USERS_ONLY)
+    with caplog.at_level(logging.WARNING, logger="sightline"):
+        reranker = load(folder)
+    assert "so it gets the template of the preset judge" in caplog.text
+    assert reranker.backbone.processor.tokenizer.chat_template.endswith(USERS_ONLY)
+    assert reranker.predict(PAIRS).std() > 1e-2
 
 
 def test_a_template_of_ones_own(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from torch import nn
 from sightline.checkpoint.presets import PRESETS
 from sightline.models.reranker import Reranker
 from support import st_reranker_oracle
-from support.tiny_answers import qwen3_answers, qwen3_vl_answers
+from support.tiny_answers import USERS_ONLY, qwen3_answers, qwen3_vl_answers
 from support.tiny_models import bert
 from support.tiny_rerankers import PAIRS, bert_scores, qwen3_scores
 from support.torchvision_folder import torchvision_folder
@@ -81,9 +81,9 @@ def test_pairs_were_cut_and_their_closing_tokens_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name: str, tmp_path: Path) -> None:
-    folder = qwen3_answers(tmp_path / "bare", limit=480)
+    folder = qwen3_answers(tmp_path / "bare", template=USERS_ONLY, limit=480)
     ours = load(folder, preset=name)
-    theirs = st_answers(folder, processor_kwargs={"chat_template": PRESETS[name].template})
+    theirs = st_answers(folder, processor_kwargs={"chat_template": PRESETS[name].template(USERS_ONLY)})
     both_ways(ours, theirs, tmp_path)
 
 
@@ -154,7 +154,7 @@ def _saved_by_st(ours: Reranker, work: Path) -> CrossEncoder:
 
 def test_a_classifier_with_a_template(tmp_path: Path) -> None:
     folder = qwen3_scores(tmp_path / "bare", limit=480)
-    (folder / "chat_template.jinja").write_text(PRESETS["qwen3-reranker"].template)
+    (folder / "chat_template.jinja").write_text(PRESETS["qwen3-reranker"].template(None))
     both_ways(load(folder), CrossEncoder(str(folder), device="cpu"), tmp_path)
 
 

@@ -67,7 +67,7 @@ def qwen3_answers(folder: Path, *, template: str | None = TEMPLATE, limit: int =
     return _text_model(folder, template, make, limit)
 
 
-def gemma2_answers(folder: Path) -> Path:
+def gemma2_answers(folder: Path, *, template: str = TEMPLATE) -> Path:
     """A two-layer Gemma 2, which caps its logits: at 1, so that the cap shows."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
@@ -80,7 +80,7 @@ def gemma2_answers(folder: Path) -> Path:
             )
         )  # fmt: skip
 
-    return _text_model(folder, TEMPLATE, make, 160)
+    return _text_model(folder, template, make, 480)
 
 
 def qwen3_vl_answers(folder: Path, *, template: str = QWEN_TEMPLATE) -> Path:

@@ -189,9 +189,8 @@ def _tokenizer(processor: Any) -> PreTrainedTokenizerBase:
 
 def _settle_template(folder: Path, processor: Any, kind: str, wanted: str | None) -> presets.Preset | None:
     """Gives the processor the preset's template where one is named, or where its own cannot carry a pair."""
-    name = wanted
+    name, own = wanted, chat_template(processor)
     if name is None:
-        own = chat_template(processor)
         if own is None and not isinstance(processor, ProcessorMixin):
             log.warning(
                 "%s has no chat template: query and document are joined without marks; name a preset (%s) or give "
@@ -202,16 +201,11 @@ def _settle_template(folder: Path, processor: Any, kind: str, wanted: str | None
         if failure is None:
             return None
         name = presets.for_model(kind)
-        if name is None:
-            raise CheckpointError(
-                f"{folder}: its chat template cannot carry a query and a document ({failure}). Give one that renders "
-                "messages of the roles 'query' and 'document' (processor_kwargs={'chat_template': ...}), or name a "
-                f"preset whose special tokens the model knows: {', '.join(presets.PRESETS)}"
-            )
         log.warning("%s: %s, so it gets the template of the preset %s", folder.name, failure, name)
     preset = presets.named(name)
-    processor.chat_template = preset.template
-    _tokenizer(processor).chat_template = preset.template
+    template = preset.template(own)
+    processor.chat_template = template
+    _tokenizer(processor).chat_template = template
     return preset
 
 
