@@ -190,13 +190,13 @@ def replace_a_model(run: Run) -> None:
     folder = run.output / "model"
     for number in itertools.count(1):
         shutil.rmtree(folder, ignore_errors=True)
-        encoder.save_pretrained(folder)
+        encoder.save_pretrained(folder, verify=False)
         child = os.fork()
         if not child:
             die_at(number)
             with torch.no_grad():
                 next(encoder.parameters()).add_(1.0)
-            encoder.save_pretrained(folder)
+            encoder.save_pretrained(folder, verify=False)
             os._exit(0)
         killed = os.waitpid(child, 0)[1] != 0
         left = next(Encoder.from_pretrained(folder, device="cpu").parameters()) - next(encoder.parameters())

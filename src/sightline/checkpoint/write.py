@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def write_checkpoint(
     *,
     own: Mapping[str, Any] | None = None,
     card: str | None = None,
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes a checkpoint beside ``folder`` and moves it there, so that a killed process leaves no half of one.
 
@@ -42,9 +43,11 @@ def write_checkpoint(
         facts: prompts, similarity, truncation.
         own: facts of ours, for ``sightline.json``; ST ignores the file.
         card: text of README.md.
+        check: given what was written before it takes its place; what it refuses is put beside, under
+            ``<folder>.refused``, and the folder stays as it was.
 
     Raises:
-        CheckpointError: ``folder`` holds something that is no checkpoint.
+        CheckpointError: ``folder`` holds something that is no checkpoint, or ``check`` raised it.
     """
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not _is_checkpoint(folder)):
@@ -70,6 +73,17 @@ def write_checkpoint(
     )
     if card:
         (aside / "README.md").write_text(card, encoding="utf-8")
+    if check is not None:
+        try:
+            check(aside)
+        except CheckpointError as error:
+            refused = folder.with_name(f"{folder.name}.refused")
+            shutil.rmtree(refused, ignore_errors=True)
+            os.replace(aside, refused)
+            raise CheckpointError(
+                f"{folder}: not saved, because what was written is not the model in memory: {error}. It was put into "
+                f"{refused}; verify=False (--no-verify) saves without this check"
+            ) from error
     _replace(aside, folder, old)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sightline.models.items import items_of
 from sightline.models.loading import locate
 from sightline.models.preprocess import Collator, Preprocessor
 from sightline.models.similarity import SIMILARITIES, similarity
+from sightline.models.verify import check_encoder
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.router import Router
@@ -351,7 +353,12 @@ class Encoder(nn.Module):
     # Saving
 
     def save_pretrained(
-        self, folder: str | Path, *, truncate_dim: int | None = None, card: str | None = None
+        self,
+        folder: str | Path,
+        *,
+        truncate_dim: int | None = None,
+        card: str | None = None,
+        verify: bool = True,
     ) -> None:
         """Writes the model so that Sightline and Sentence Transformers load it.
 
@@ -359,9 +366,10 @@ class Encoder(nn.Module):
             folder: a new folder, or one that holds a model to be replaced.
             truncate_dim: dimension the loaded model cuts its embeddings to.
             card: text of README.md.
+            verify: read what was written and compare vectors (see `verify`), with a second copy in memory meanwhile.
 
         Raises:
-            CheckpointError: the folder holds something else.
+            CheckpointError: the folder holds something else, or what was written is not this model.
         """
         if truncate_dim is not None and not 1 <= truncate_dim <= self.embedding_dim:
             raise CheckpointError(
@@ -374,7 +382,8 @@ class Encoder(nn.Module):
             truncate_dim=truncate_dim or self.truncate_dim,
         )
         parts = [part for part in self.parts if isinstance(part, Module)]
-        write_checkpoint(Path(folder), parts, facts, card=card)
+        check = partial(check_encoder, self, facts) if verify else None
+        write_checkpoint(Path(folder), parts, facts, card=card, check=check)
 
 
 def _base(calls: Iterable[str | tuple[str, ...]]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sightline.models.items import Items
 from sightline.models.loading import locate
 from sightline.models.preprocess import Collator
 from sightline.models.scoring import score_pairs
+from sightline.models.verify import check_reranker
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.language_model import LanguageModel
@@ -330,15 +332,17 @@ class Reranker(nn.Module):
 
     # Saving
 
-    def save_pretrained(self, folder: str | Path, *, card: str | None = None) -> None:
+    def save_pretrained(self, folder: str | Path, *, card: str | None = None, verify: bool = True) -> None:
         """Writes the model so that Sightline and Sentence Transformers load it.
 
         Args:
             folder: a new folder, or one that holds a model to be replaced.
             card: text of README.md.
+            verify: read what was written and compare scores (see `verify`), with a second copy in memory meanwhile.
 
         Raises:
-            CheckpointError: the format cannot express the model, or the folder holds something else.
+            CheckpointError: the format cannot express the model, the folder holds something else, or what was
+                written is not this model.
         """
         facts = layout.ModelFacts(
             prompts=self.prompts,
@@ -347,7 +351,8 @@ class Reranker(nn.Module):
             activation_fn=activation_path(self.activation),
         )
         parts = [part for part in self.parts if isinstance(part, Module)]
-        write_checkpoint(Path(folder), parts, facts, card=card)
+        check = partial(check_reranker, self, facts) if verify else None
+        write_checkpoint(Path(folder), parts, facts, card=card, check=check)
 
 
 def _is_pair(value: Any) -> bool:

@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from sightline.modules import attention
+from sightline.modules.modes import evaluating
 from sightline.modules.segments import Segments, pack, unpack, working_on
 
 # Largest difference, relative to the largest component, at which packed and padded count as equal.
@@ -168,18 +169,13 @@ def _agrees(model: PreTrainedModel, packing: Packing, entry: Callable[[Any], Ten
         )
         mask[row, :length] = 1
     arguments = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-    training = {name: module.training for name, module in model.named_modules()}
-    model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        with evaluating(model), torch.inference_mode(), torch.autocast(device.type, enabled=False):
             padded = entry(model(**arguments, return_dict=True)) * arguments["attention_mask"].unsqueeze(-1)
             packed = packing.call(model, arguments, entry)
     # Models fail in their own ways on inputs they were not made for; every one means: not this way.
     except Exception:
         return False
-    finally:
-        for name, module in model.named_modules():
-            module.training = training[name]
     if packed.shape != padded.shape:
         return False
     limit = TOLERANCE.get(padded.dtype, 1e-4) * float(padded.abs().max())

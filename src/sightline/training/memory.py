@@ -8,7 +8,6 @@ per position and position it looks at.
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sightline.models.free_memory import free_bytes
 from sightline.training.distributed import ranks_here
 from sightline.training.step import RandomState, device_of, forward
 from sightline.types import Embeddings, MicroBatch
@@ -219,10 +219,8 @@ def available_bytes(device: torch.device) -> int:
 
     Several ranks on one machine share its memory evenly.
     """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(_machine_bytes(), _group_bytes()) // ranks_here()
+    free = free_bytes(device)
+    return free if device.type == "cuda" else free // ranks_here()
 
 
 def _status(name: str) -> int:
@@ -239,31 +237,3 @@ def _status(name: str) -> int:
 
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return highest if sys.platform == "darwin" else highest * 1024
-
-
-def _machine_bytes() -> int:
-    """MemAvailable on Linux, half of the physical memory where that file does not exist."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _group_bytes() -> int:
-    """What the control group (version 2, then 1) still allows; everything where there is no limit."""
-    for limit_file, used_file in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            with open(limit_file, encoding="ascii") as limit, open(used_file, encoding="ascii") as used:
-                text = limit.read().strip()
-                if text != "max":
-                    return max(0, int(text) - int(used.read()))
-        except OSError:
-            continue
-    return 1 << 62

@@ -345,7 +345,7 @@ class Trainer(LastingTrainer):
             return
         folder = Path(output_dir) if output_dir else self.output_dir
         with plain_weights(self.model, state_dict or {}):
-            self.model.save_pretrained(folder, card=self.card())
+            self.model.save_pretrained(folder, card=self.card(), verify=False)
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

@@ -222,8 +222,12 @@ def only_with_state(model: nn.Module, optimizer_file: Path, ranks: Ranks) -> Ite
             weight.requires_grad_(True)
 
 
-def save_from_main(model: Any, folder: str | Path, ranks: Ranks, **options: Any) -> None:
+def save_from_main(
+    model: Any, folder: str | Path, ranks: Ranks, *, verify: bool = True, **options: Any
+) -> None:
     """``model.save_pretrained(folder, **options)`` on rank 0, of whole weights; the others wait for it.
+
+    What a sharded model wrote is not compared with it: no rank alone can run it.
 
     Raises:
         PeerError: rank 0 could not write (there: its own error).
@@ -233,7 +237,7 @@ def save_from_main(model: Any, folder: str | Path, ranks: Ranks, **options: Any)
 
     def save() -> None:
         with plain_weights(model, state):
-            model.save_pretrained(folder, **options)
+            model.save_pretrained(folder, verify=verify and not is_sharded(model), **options)
 
     ranks.from_main(save, "saving the model")
 
