@@ -8,7 +8,7 @@ from sightline.checkpoint.layout import finish_replacement
 from sightline.errors import CheckpointError
 
 # Weights in formats we do not read, and what training left behind.
-_LEFT_OUT = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.gguf", "checkpoint-*/*",
+LEFT_OUT = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.tflite", "*.gguf", "checkpoint-*/*",
              "runs/*", "optimizer.pt", "coreml/*"]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def resolve(
                 token=token,
                 cache_dir=cache_dir,
                 local_files_only=local_files_only or unreachable is not None,
-                ignore_patterns=[*_LEFT_OUT, *left_out],
+                ignore_patterns=[*LEFT_OUT, *left_out],
             )
         )
     except LocalEntryNotFoundError as error:

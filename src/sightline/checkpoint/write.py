@@ -109,14 +109,14 @@ def _move_the_rest(old: Path, folder: Path) -> None:
         except CheckpointError:  # the old model was broken; that is no reason to keep the new one out
             parts = set()
         for item in old.iterdir():
-            of_model = item.name in parts or any(item.match(pattern) for pattern in _MODEL_FILES)
+            of_model = item.name in parts or any(item.match(pattern) for pattern in MODEL_FILES)
             if not of_model and not (folder / item.name).exists():
                 shutil.move(str(item), folder / item.name)
     shutil.rmtree(old, ignore_errors=True)
 
 
 # What a model leaves in a folder, by name: weights, settings, tokenizers and processors.
-_MODEL_FILES = (
+MODEL_FILES = (
     "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.json", "adapter_*.bin",
     "config.json", "adapter_config.json", "generation_config.json", "*processor_config.json", "tokenizer*.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "chat_template.*",

@@ -21,6 +21,7 @@ from sightline.models.encoding_progress import Report
 from sightline.models.items import items_of
 from sightline.models.loading import locate
 from sightline.models.preprocess import Collator, Preprocessor
+from sightline.models.sharing import push
 from sightline.models.similarity import SIMILARITIES, similarity
 from sightline.models.verify import check_encoder
 from sightline.modules.backbone import Backbone
@@ -384,6 +385,10 @@ class Encoder(nn.Module):
         parts = [part for part in self.parts if isinstance(part, Module)]
         check = partial(check_encoder, self, facts) if verify else None
         write_checkpoint(Path(folder), parts, facts, card=card, check=check)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Saves the model and uploads it; options, result and errors as of `sharing.push`."""
+        return push(self, repo_id, **options)
 
 
 def _base(calls: Iterable[str | tuple[str, ...]]) -> set[str]:

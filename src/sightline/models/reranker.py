@@ -26,6 +26,7 @@ from sightline.models.items import Items
 from sightline.models.loading import locate
 from sightline.models.preprocess import Collator
 from sightline.models.scoring import score_pairs
+from sightline.models.sharing import push
 from sightline.models.verify import check_reranker
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
@@ -353,6 +354,10 @@ class Reranker(nn.Module):
         parts = [part for part in self.parts if isinstance(part, Module)]
         check = partial(check_reranker, self, facts) if verify else None
         write_checkpoint(Path(folder), parts, facts, card=card, check=check)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Saves the model and uploads it; options, result and errors as of `sharing.push`."""
+        return push(self, repo_id, **options)
 
 
 def _is_pair(value: Any) -> bool:
