@@ -94,7 +94,7 @@ class TinyEncoder(nn.Module):
         return torch.cat([self(collate([one], [0])).values for one in features])
 
     def save_pretrained(
-        self, path: Path, *, truncate_dim: int | None = None, card: str | None = None
+        self, path: Path, *, truncate_dim: int | None = None, card: str | None = None, verify: bool = True
     ) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
         torch.save(self.state_dict(), Path(path) / "weights.pt")

@@ -38,6 +38,13 @@ class Rows(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def fingerprint(self) -> str | None:
+        """What `datasets` knows the rows by: the same for the same rows in the same order; None for other sources."""
+        import datasets
+
+        return self.source._fingerprint if isinstance(self.source, datasets.Dataset) else None
+
     def set_epoch(self, seed: int, epoch: int) -> None:
         """What a dataset of a person's own draws at random depends on these and on the row alone."""
         if self.clock is not None:

@@ -369,22 +369,25 @@ class Trainer(LastingTrainer):
         saved = type(self.model).from_pretrained(folder, device="cpu", dtype=widest)
         load_whole_state_dict(self.model, saved.state_dict())
 
+    def card_facts(self) -> CardFacts:
+        """What the model card tells, as it stands now."""
+        rows = self._rows
+        return CardFacts(
+            encoder=self.model,
+            loss=self.loss,
+            args=self.args,
+            columns=() if rows is None else rows.column_names,
+            train_rows=0 if rows is None else len(rows) - len(self.skipped),
+            skipped_rows=len(self.skipped),
+            fingerprint=None if rows is None else rows.fingerprint,
+            steps=self.state.global_step,
+            log_history=self.state.log_history,
+            primary_metric=None if self.evaluator is None else self.evaluator.primary_metric,
+        )
+
     def card(self) -> str:
         """The model card as it stands now."""
-        rows = self._rows
-        return model_card(
-            CardFacts(
-                encoder=self.model,
-                loss=self.loss,
-                args=self.args,
-                columns=() if rows is None else rows.column_names,
-                train_rows=0 if rows is None else len(rows) - len(self.skipped),
-                skipped_rows=len(self.skipped),
-                steps=self.state.global_step,
-                log_history=self.state.log_history,
-                primary_metric=None if self.evaluator is None else self.evaluator.primary_metric,
-            )
-        )
+        return model_card(self.card_facts())
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Writes the card into the output folder (transformers calls this before it pushes to the Hub)."""

@@ -1,0 +1,41 @@
+"""What Sentence Transformers calls our losses, for the model cards its users read."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from typing import Any
+
+ST_LOSSES = {
+    "AnglE": "AnglELoss",
+    "BatchTriplet": "BatchHardTripletLoss",
+    "CoSENT": "CoSENTLoss",
+    "Contrastive": "ContrastiveLoss",
+    "CosineSimilarity": "CosineSimilarityLoss",
+    "DistillKL": "DistillKLDivLoss",
+    "EmbeddingDistillation": "EmbedDistillLoss",
+    "InfoNCE": "MultipleNegativesRankingLoss",
+    "MarginMSE": "MarginMSELoss",
+    "Matryoshka": "MatryoshkaLoss",
+    "OnlineContrastive": "OnlineContrastiveLoss",
+    "OrthogonalRegularization": "GlobalOrthogonalRegularizationLoss",
+    "Triplet": "TripletLoss",
+}
+_MINING = {"semi-hard": "BatchSemiHardTripletLoss", "all": "BatchAllTripletLoss"}
+
+
+def st_loss_names(loss: Any) -> list[str]:
+    """Sentence Transformers' names of a loss and of those inside it, outermost first; none for what it has not."""
+    if not is_dataclass(loss) or isinstance(loss, type):
+        return []
+    settings = vars(loss)
+    name = ST_LOSSES.get(type(loss).__name__)
+    if type(loss).__name__ == "InfoNCE" and settings["symmetric"]:
+        name = "MultipleNegativesSymmetricRankingLoss"
+    if type(loss).__name__ == "BatchTriplet":
+        name = _MINING.get(settings["mining"], name)
+        if settings["margin"] is None:
+            name = "BatchHardSoftMarginTripletLoss"
+    inner = [
+        one for value in settings.values() for one in (value if isinstance(value, (list, tuple)) else [value])
+    ]
+    return [*([name] if name else []), *(found for one in inner for found in st_loss_names(one))]
