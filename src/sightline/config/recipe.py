@@ -22,6 +22,9 @@ class ModelConfig:
     name: str
     """Folder of a checkpoint, or a name on the Hugging Face Hub. Required."""
 
+    kind: Literal["encoder", "reranker"] = "encoder"
+    """"encoder": a model that embeds queries and documents apart; "reranker": one that reads a pair and scores it."""
+
     revision: str | None = None
     """Branch, tag or commit on the Hub."""
 
@@ -61,7 +64,18 @@ class DataConfig:
     """`[data]`: what to train on."""
 
     dataset: str
-    """Folder written by `sightline ingest`. Required."""
+    """Folder written by `sightline ingest`; with `columns`, a table: a dataset's name on the Hub, or a folder or file
+    of Parquet, Arrow, JSON lines or CSV. Required."""
+
+    columns: list[str] = field(default_factory=list)
+    """Columns of a table to train on, in order: the question, the document that answers it, documents that do not;
+    labels and scores by name."""
+
+    subset: str | None = None
+    """Of a table on the Hub (or a folder whose README.md declares some) the configuration to train on."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a table on the Hub."""
 
     fields: View | list[View] = "both"
     """What a page shows the model in training: its "text" layer, its "image", or "both". A list trains on
@@ -71,7 +85,7 @@ class DataConfig:
     """Split whose questions are trained on."""
 
     max_rows: int | None = None
-    """Train on at most this many questions (for trying a recipe out)."""
+    """Train on at most this many questions, the first ones."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +101,35 @@ class MatryoshkaConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """`[loss]`: what is minimised."""
+    """`[loss]`: what is minimised.
 
-    name: Literal["infonce"] = "infonce"
-    """"infonce": a question must score its own page above the other pages of the batch."""
+    The common options are listed here; every other argument of the loss (docs/losses.md) may stand in the table too.
+    """
 
-    temperature: float = 0.05
+    name: str = "infonce"
+    """"infonce": a question must score its own page above the other pages of the batch. The other losses go by their
+    names in small letters: "triplet", "batch_triplet", "cosent", "margin_mse", "distill_kl", ..."""
+
+    temperature: float | None = None
     """Scores are divided by it; smaller is sharper (0.05 is `scale=20` in Sentence Transformers)."""
 
-    symmetric: bool = False
+    symmetric: bool | None = None
     """Also ask of each page that it scores its own question above the others."""
 
-    similarity: Literal["cosine", "dot"] | None = None
+    similarity: str | None = None
     """How two embeddings are compared; inherited from the model."""
 
     matryoshka: MatryoshkaConfig | None = None
     """Leave the table out to train the full dimension only."""
+
+    others: dict[str, Any] = field(default_factory=dict, metadata={"rest": True})
+    """Every further argument of the loss, under its own name."""
+
+    def given(self) -> dict[str, Any]:
+        """The arguments of the loss that the recipe sets, by name."""
+        own = ("name", "matryoshka", "others")
+        named = {name: value for name, value in vars(self).items() if name not in own and value is not None}
+        return {**named, **self.others}
 
 
 @dataclass(frozen=True)
@@ -199,6 +226,19 @@ class EvaluationConfig:
     split: str = "test"
     """Split whose questions are asked. Its documents are the collection that is searched."""
 
+    dataset: str | None = None
+    """A table to evaluate on; inherited: that of `[data]`."""
+
+    subset: str | None = None
+    """Its configuration; inherited: that of `[data]`."""
+
+    columns: list[str] = field(default_factory=list)
+    """Its columns: the question, the document that answers it, documents that do not. Empty: those of `[data]`.
+    Every document of every row is searched."""
+
+    max_rows: int | None = None
+    """Ask at most this many questions of a table, the first ones."""
+
     fields: list[View] = field(default_factory=list)
     """What a page shows the model: one row of the table each. Empty: what `[data] fields` says."""
 
@@ -206,7 +246,7 @@ class EvaluationConfig:
     """Embedding dimensions to report. Empty: those of `[loss.matryoshka]`, else the full one."""
 
     bm25: bool = True
-    """Also measure BM25 over the text layer, the baseline that needs no model."""
+    """Also measure BM25 over the documents' text, the baseline that needs no model."""
 
     untuned: bool = True
     """Also measure the model as it was before training."""
@@ -224,6 +264,12 @@ class OutputConfig:
 
     report: bool = True
     """Write `report.html`: the table, the dimension curve and the worst questions beside their pages."""
+
+    verify: bool = True
+    """Read the final model again and compare it with the one in memory, which needs room for both."""
+
+    push_to_hub: str | None = None
+    """Name on the Hub (user/name) the final model is uploaded to."""
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,12 @@ def compare_models(
     # After the checks: importing the encoder loads torch, and a wrong path should be told at once.
     from sightline.models.encoder import Encoder
 
+    images = {page.page_id: Path(page.image) for page in opened.pages}
     outcome = Outcome(
-        opened,
+        opened.root.name,
         [],
         {**facts, "models": list(models), "searched": "own document" if within_document else "all"},
+        images.get,
     )
     for name in models:
         encoder = Encoder.from_pretrained(name, device=device)

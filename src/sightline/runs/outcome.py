@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sightline.evaluation.rows import Comparison, Row, made_with, standard_comparisons, write_results
-
-if TYPE_CHECKING:
-    from sightline.documents.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -19,14 +16,16 @@ class Outcome:
     """Systems measured on the same questions.
 
     Attributes:
-        dataset: whose questions and pages they are.
+        measured_on: name of what they were measured on, for the report's heading.
         rows: in the order of the table.
         facts: about data and models, for the files.
+        thumbnail: document id -> its image file, None where there is none.
     """
 
-    dataset: Dataset
+    measured_on: str
     rows: list[Row] = field(default_factory=list)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    thumbnail: Callable[[str], Path | None] | None = None
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
@@ -49,12 +48,11 @@ class Outcome:
         """One self-contained HTML file: the table, the dimension curve, the worst questions with pages."""
         from sightline.evaluation.report import write_report
 
-        images = {page.page_id: Path(page.image) for page in self.dataset.pages}
         return write_report(
             self.rows,
             path,
-            title=title or f"Retrieval on {self.dataset.root.name}",
+            title=title or f"Retrieval on {self.measured_on}",
             comparisons=self.comparisons,
-            thumbnails=images.get,
+            thumbnails=self.thumbnail,
             facts=self.facts,
         )

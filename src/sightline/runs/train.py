@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,20 +15,24 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.load import dump_recipe
 from sightline.config.recipe import Recipe, TrainingConfig
 from sightline.errors import ConfigError, StoppedError
-from sightline.runs.evaluate import bm25_row, check_questions, check_views, encoder_row, evaluator_for
+from sightline.runs.losses import loss_class
+from sightline.runs.material import material_of
 from sightline.runs.outcome import Outcome
 from sightline.runs.settings import CHECKPOINTS, meet, training_arguments
+from sightline.runs.subjects import Subject, subject_of
 from sightline.training.saving import Checkpoints
 
 if TYPE_CHECKING:
     import datasets
     from rich.console import Console
 
-    from sightline.documents.dataset import Dataset
-    from sightline.evaluation.retrieval import RetrievalEvaluator
+    from sightline.evaluation.rows import Row
     from sightline.losses.base import Loss
-    from sightline.models.encoder import Encoder
     from sightline.training.arguments import TrainingArguments
+    from sightline.training.card import CardFacts
+    from sightline.training.card_results import SystemResult
+    from sightline.training.distributed import Ranks
+    from sightline.training.trainer import Evaluator
 
 RESOLVED, RESULTS, REPORT, MODEL = "resolved.toml", "results.json", "report.html", "final"
 UNTUNED, TUNED = "untuned", "fine-tuned"
@@ -41,7 +45,7 @@ class RunResult:
     Attributes:
         output: the run's folder.
         model: the folder of the fine-tuned model.
-        encoder: the fine-tuned model itself.
+        encoder: the fine-tuned model itself, an encoder or a reranker.
         outcome: the table: BM25, untuned, fine-tuned.
         report: the HTML report, None where the recipe wanted none.
         seconds: wall-clock time by stage.
@@ -49,7 +53,7 @@ class RunResult:
 
     output: Path
     model: Path
-    encoder: Encoder
+    encoder: Any
     outcome: Outcome
     report: Path | None
     seconds: Mapping[str, float]
@@ -73,12 +77,13 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
         CheckpointError: the model cannot be loaded.
         StoppedError: SIGTERM asked for it during training; a checkpoint was saved.
     """
-    from sightline.documents.dataset import Dataset
-    from sightline.training.weights import save_from_main, with_whole_weights
+    from sightline.training.card import model_card
+    from sightline.training.weights import with_whole_weights
 
     seconds: dict[str, float] = {}
     output = Path(recipe.output.dir)
     arguments = training_arguments(recipe, quiet=console is None or not console.is_terminal)
+    loss_class(recipe)  # a name that is wrong is told before anything is opened
     ranks = meet(arguments)
     several = ranks if ranks.size > 1 else None
     console = console if ranks.is_main else None
@@ -86,62 +91,60 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     ranks.from_main(lambda: _check_output(recipe, output, resume), "checking the output folder")
 
     with _timed(seconds, "load"):
-        dataset = Dataset.load(recipe.data.dataset)
-        views = recipe.evaluated_fields
-        facts = check_questions(dataset, recipe.evaluation.split)
-        pairs = train_rows(recipe, dataset)
-        encoder = load_encoder(recipe)
-        check_views(encoder, [*recipe.trained_fields, *views])
-        loss = build_loss(recipe, encoder)
-    inherited = inherited_values(recipe, encoder, arguments)
-    saved_dim = recipe.model.truncate_dim or encoder.truncate_dim
-    encoder.truncate_dim = None  # the run measures every dimension
+        material = material_of(recipe)
+        rows = material.rows()
+        subject = subject_of(recipe, material, seed=arguments.seed)
+    inherited = {**subject.inherited(), **_inherited_arguments(recipe, arguments)}
     lasting = dataclasses.replace(recipe, output=dataclasses.replace(recipe.output, overwrite=False))
     if ranks.is_main:
         dump_recipe(lasting, output / RESOLVED, inherited=inherited, note=f"Resolved from {recipe.source}.")
-    say(f"{recipe.model.name}: {', '.join(encoder.modalities)}, {encoder.embedding_dim} dimensions")
-    say(
-        f"{len(pairs):,} pairs to train on; to measure with, {facts['questions']:,} questions over "
-        f"{facts['pages']:,} pages of {facts['documents']:,} documents"
-    )
+    say(subject.told())
+    say(f"{len(rows):,} pairs to train on; to measure with, {material.measured_on}")
     say("inherited: " + ", ".join(f"{key}={value}" for key, value in inherited.items()))
 
-    outcome = Outcome(dataset, [], facts)
-    dims = recipe.evaluated_dims
-    split = recipe.evaluation.split
+    facts = dict(material.facts)
+    outcome = Outcome(material.title, [], facts, material.thumbnail)
     with _timed(seconds, "evaluate before"):
-        if recipe.evaluation.bm25 and ranks.is_main:
-            say("measuring BM25 ...")
-            outcome.rows.append(bm25_row(dataset, split))
+        if recipe.evaluation.bm25 and ranks.is_main and (baseline := material.baseline()) is not None:
+            say("measured BM25")
+            outcome.rows.append(baseline)
         if recipe.evaluation.untuned:
-            for view in views:
-                say(f"measuring the untuned model, pages as {view} ...")
-                row = encoder_row(encoder, dataset, view, split, name=UNTUNED, dims=dims, ranks=several)
-                outcome.rows.append(row)
+            for view in material.views:
+                say(f"measuring the untuned model{_seen_as(view)} ...")
+                outcome.rows.append(subject.row(view, UNTUNED, several))
 
     with _timed(seconds, "train"):
         say("training ...")
-        evaluator = None
-        if arguments.eval_strategy != "no":
-            evaluator = evaluator_for(dataset, views[0], split, dims=dims, show_progress=False)
+        evaluator = None if arguments.eval_strategy == "no" else subject.evaluator()
         checkpoint = None
         if resume:
             checkpoint = ranks.from_main(Checkpoints(output / CHECKPOINTS).newest, "looking for a checkpoint")
-        card = train_told(
-            encoder, loss, pairs, arguments, evaluator=evaluator, console=console, checkpoint=checkpoint
+        told = train_told(
+            subject.model,
+            subject.loss,
+            rows,
+            arguments,
+            evaluator=evaluator,
+            console=console,
+            checkpoint=checkpoint,
         )
 
     with _timed(seconds, "evaluate after"):
-        for view in views:
-            say(f"measuring the fine-tuned model, pages as {view} ...")
-            with with_whole_weights(encoder):
-                row = encoder_row(encoder, dataset, view, split, name=TUNED, dims=dims, ranks=several)
-            outcome.rows.append(row)
+        for view in material.views:
+            say(f"measuring the fine-tuned model{_seen_as(view)} ...")
+            with with_whole_weights(subject.model):
+                outcome.rows.append(subject.row(view, TUNED, several))
 
-    model = output / MODEL
-    encoder.truncate_dim = saved_dim
-    save_from_main(encoder, model, ranks, card=card)
-    encoder.name_or_path = str(model)  # an index built with it now is opened with what lies there
+    with _timed(seconds, "save"):
+        card = model_card(
+            dataclasses.replace(
+                told,
+                data=material.name,
+                results=[_shown(row) for row in outcome.rows],
+                measured_on=f"{material.measured_on} ({material.title})",
+            )
+        )
+        model = _save(recipe, subject, ranks, card, say)
     facts |= {
         "model": recipe.model.name,
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
@@ -151,20 +154,48 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
         outcome.write(output / RESULTS)
         if report is not None:
             outcome.write_report(report)
-    return RunResult(output, model, encoder, outcome, report, seconds)
+    return RunResult(output, model, subject.model, outcome, report, seconds)
+
+
+def _save(recipe: Recipe, subject: Subject, ranks: Ranks, card: str, say: Callable[..., None]) -> Path:
+    """The final model on the disk, and on the Hub where the recipe says so."""
+    from sightline.checkpoint.upload import Repository
+    from sightline.training.weights import save_from_main
+
+    folder, output = Path(recipe.output.dir) / MODEL, recipe.output
+    subject.settle()
+    save_from_main(subject.model, folder, ranks, card=card, verify=output.verify, **subject.saving())
+    subject.model.name_or_path = str(folder)  # an index built with it now is opened with what lies there
+    if output.push_to_hub is not None and ranks.is_main:
+        say(f"uploaded: {Repository(output.push_to_hub, exist_ok=True).upload(folder)}")
+    return folder
+
+
+def _shown(row: Row) -> SystemResult:
+    """A row of the table as the model card shows it."""
+    from sightline.training.card_results import FULL, SystemResult
+
+    by_dim = {str(dim): found.mean for dim, found in row.result.by_dim.items()}
+    return SystemResult(
+        row.name, row.fields, by_dim or {FULL: row.result.scores.mean}, trained=row.name == TUNED
+    )
+
+
+def _seen_as(view: str) -> str:
+    return f", pages as {view}" if view else ""
 
 
 def train_told(
-    encoder: Encoder,
+    model: Any,
     loss: Loss,
-    pairs: datasets.Dataset,
+    rows: datasets.Dataset,
     arguments: TrainingArguments,
     *,
-    evaluator: RetrievalEvaluator | None = None,
+    evaluator: Evaluator | None = None,
     console: Console | None = None,
     checkpoint: Path | None = None,
-) -> str:
-    """Train in place, telling ``console`` of it in our words; returns the model card.
+) -> CardFacts:
+    """Train in place, telling ``console`` of it in our words; returns what the model card is to tell.
 
     Raises:
         StoppedError: SIGTERM asked the run to stop; a checkpoint was saved.
@@ -176,9 +207,9 @@ def train_told(
 
     with TrainingProgress(console, evaluator.primary_metric if evaluator else None) as progress:
         trainer = Trainer(
-            encoder,
+            model,
             loss,
-            train_dataset=pairs,
+            train_dataset=rows,
             args=arguments,
             evaluator=evaluator,
             callbacks=[progress],
@@ -193,117 +224,19 @@ def train_told(
             f"Stopped by SIGTERM after step {state.global_step} of {state.max_steps}, which is saved; the same command "
             "with --resume goes on from there"
         )
-    return trainer.card()
+    return trainer.card_facts()
 
 
-def load_encoder(recipe: Recipe) -> Encoder:
-    """The model of `[model]`, at its full dimension."""
-    from sightline.models.encoder import Encoder
-
-    config = recipe.model
-    model_kwargs = dict(config.model_kwargs)
-    if config.attn_implementation is not None:
-        model_kwargs["attn_implementation"] = config.attn_implementation
-    processor_kwargs = dict(config.processor_kwargs)
-    for name in ("min_pixels", "max_pixels"):
-        value = getattr(config, name)
-        if value is not None:
-            processor_kwargs[name] = value
-    encoder = Encoder.from_pretrained(
-        config.name,
-        device=config.device,
-        dtype=config.dtype,
-        revision=config.revision,
-        trust_remote_code=config.trust_remote_code,
-        prompts=config.prompts,
-        model_kwargs=model_kwargs,
-        processor_kwargs=processor_kwargs,
-    )
-    wanted = [*(recipe.evaluated_dims or []), *([config.truncate_dim] if config.truncate_dim else [])]
-    too_wide = [dim for dim in wanted if not 1 <= dim <= encoder.embedding_dim]
-    if too_wide:
-        raise ConfigError(
-            f"{recipe.source}: {config.name} has {encoder.embedding_dim} dimensions; dims and truncate_dim "
-            f"must lie between 1 and {encoder.embedding_dim}, not {', '.join(map(str, too_wide))}"
-        )
-    return encoder
-
-
-def build_loss(recipe: Recipe, encoder: Encoder) -> Loss:
-    """The loss of `[loss]`.
-
-    Raises:
-        ConfigError: the model compares embeddings in a way the loss does not know.
-    """
-    from sightline.losses.compose import Matryoshka
-    from sightline.losses.contrastive import InfoNCE
-
-    config = recipe.loss
-    similarity: Any = config.similarity or encoder.similarity_fn_name
-    try:
-        loss: Loss = InfoNCE(config.temperature, symmetric=config.symmetric, similarity=similarity)
-        if config.matryoshka is not None:
-            loss = Matryoshka(loss, config.matryoshka.dims, config.matryoshka.weights)
-    except ConfigError as error:
-        raise ConfigError(f"{recipe.source}: [loss]: {error}") from None
-    return loss
-
-
-def train_rows(recipe: Recipe, dataset: Dataset) -> datasets.Dataset:
-    """The pairs of `[data]`; with several views each pair once per view."""
-    import datasets
-
-    views, split = recipe.trained_fields, recipe.data.split
-    if len(views) == 1:
-        rows = dataset.train_rows(views[0], split)
-    else:
-        rows = datasets.concatenate_datasets(
-            [_as_both(dataset.train_rows(view, split), view) for view in views]
-        )
-    if recipe.data.max_rows is not None:
-        rows = rows.select(range(min(recipe.data.max_rows, len(rows))))
-    return rows
-
-
-def inherited_values(recipe: Recipe, encoder: Encoder, arguments: TrainingArguments) -> dict[str, Any]:
-    """Dotted key -> value of what the recipe left out and this run takes from elsewhere."""
+def _inherited_arguments(recipe: Recipe, arguments: TrainingArguments) -> dict[str, Any]:
+    """Dotted key -> value of what `[training]` leaves out."""
     values: dict[str, Any] = {}
-    if recipe.model.dtype is None:
-        values["model.dtype"] = str(encoder.dtype).removeprefix("torch.")
-    if recipe.model.prompts is None and encoder.prompts:
-        values["model.prompts"] = dict(encoder.prompts)
-    if recipe.model.truncate_dim is None and encoder.truncate_dim is not None:
-        values["model.truncate_dim"] = encoder.truncate_dim
-    if recipe.loss.similarity is None:
-        values["loss.similarity"] = encoder.similarity_fn_name
     given = recipe.training.given()
     for spec in dataclasses.fields(TrainingConfig):
         value = getattr(arguments, spec.name, None)
         value = getattr(value, "value", value)  # transformers keeps some as enums
         if spec.name not in given and isinstance(value, (bool, int, float, str)):
             values[f"training.{spec.name}"] = value
-    if not recipe.evaluation.fields:
-        values["evaluation.fields"] = recipe.evaluated_fields
-    if not recipe.evaluation.dims and recipe.evaluated_dims:
-        values["evaluation.dims"] = recipe.evaluated_dims
     return values
-
-
-def _as_both(rows: datasets.Dataset, view: str) -> datasets.Dataset:
-    """Rows of one view with the columns of the view "both", so that views can stand in one dataset."""
-    import datasets
-
-    if view == "both":
-        return rows
-    empty = {"text": None, "image": None}
-    text = datasets.Value("string")
-    return datasets.Dataset.from_dict(
-        {
-            "anchor": list(rows["anchor"]),
-            "positive": [{**empty, view: value} for value in rows["positive"]],
-        },
-        features=datasets.Features({"anchor": text, "positive": {"text": text, "image": text}}),
-    )
 
 
 def _check_output(recipe: Recipe, output: Path, resume: bool) -> None:

@@ -1,0 +1,104 @@
+"""An embedding model in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sightline.config.recipe import Recipe
+from sightline.errors import ConfigError
+from sightline.evaluation.rows import Row
+from sightline.runs.losses import build_loss, inherited_options
+from sightline.runs.material import Material
+
+if TYPE_CHECKING:
+    from sightline.evaluation.retrieval import RetrievalEvaluator
+    from sightline.models.encoder import Encoder
+    from sightline.training.distributed import Ranks
+
+
+class EncoderSubject:
+    """See `Subject`; while the run measures it, the encoder is at its full dimension."""
+
+    def __init__(self, recipe: Recipe, material: Material, *, seed: int) -> None:
+        self.recipe, self.material = recipe, material
+        self.model = load_encoder(recipe)
+        material.check(self.model)
+        self.loss = build_loss(recipe, self.model.similarity_fn_name)
+        self._cut = recipe.model.truncate_dim or self.model.truncate_dim
+        self._inherited = self._left_out()
+        self.model.truncate_dim = None
+
+    def told(self) -> str:
+        model = self.model
+        return f"{self.recipe.model.name}: {', '.join(model.modalities)}, {model.embedding_dim} dimensions"
+
+    def inherited(self) -> Mapping[str, Any]:
+        return self._inherited
+
+    def row(self, view: str, name: str, ranks: Ranks | None = None) -> Row:
+        evaluator = self.material.evaluator(view, dims=self.recipe.evaluated_dims)
+        return Row(name, view, evaluator.evaluate(self.model, ranks))
+
+    def evaluator(self) -> RetrievalEvaluator:
+        view = self.material.views[0]
+        return self.material.evaluator(view, dims=self.recipe.evaluated_dims, show_progress=False)
+
+    def settle(self) -> None:
+        self.model.truncate_dim = self._cut
+
+    def saving(self) -> Mapping[str, Any]:
+        return {}
+
+    def _left_out(self) -> dict[str, Any]:
+        recipe, model = self.recipe, self.model
+        values: dict[str, Any] = inherited_options(recipe, self.loss)
+        if recipe.model.dtype is None:
+            values["model.dtype"] = str(model.dtype).removeprefix("torch.")
+        if recipe.model.prompts is None and model.prompts:
+            values["model.prompts"] = dict(model.prompts)
+        if recipe.model.truncate_dim is None and model.truncate_dim is not None:
+            values["model.truncate_dim"] = model.truncate_dim
+        if not recipe.evaluation.fields and not recipe.data.columns:
+            values["evaluation.fields"] = recipe.evaluated_fields
+        if not recipe.evaluation.dims and recipe.evaluated_dims:
+            values["evaluation.dims"] = recipe.evaluated_dims
+        return values
+
+
+def load_encoder(recipe: Recipe) -> Encoder:
+    """The model of `[model]`."""
+    from sightline.models.encoder import Encoder
+
+    config = recipe.model
+    encoder = Encoder.from_pretrained(config.name, **loading(recipe))
+    wanted = [*(recipe.evaluated_dims or []), *([config.truncate_dim] if config.truncate_dim else [])]
+    too_wide = [dim for dim in wanted if not 1 <= dim <= encoder.embedding_dim]
+    if too_wide:
+        raise ConfigError(
+            f"{recipe.source}: {config.name} has {encoder.embedding_dim} dimensions; dims and truncate_dim "
+            f"must lie between 1 and {encoder.embedding_dim}, not {', '.join(map(str, too_wide))}"
+        )
+    return encoder
+
+
+def loading(recipe: Recipe) -> dict[str, Any]:
+    """Keyword arguments of ``from_pretrained`` that `[model]` says."""
+    config = recipe.model
+    model_kwargs = dict(config.model_kwargs)
+    if config.attn_implementation is not None:
+        model_kwargs["attn_implementation"] = config.attn_implementation
+    processor_kwargs = dict(config.processor_kwargs)
+    for name in ("min_pixels", "max_pixels"):
+        value = getattr(config, name)
+        if value is not None:
+            processor_kwargs[name] = value
+    return {
+        "device": config.device,
+        "dtype": config.dtype,
+        "revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
+        "prompts": config.prompts,
+        "model_kwargs": model_kwargs,
+        "processor_kwargs": processor_kwargs,
+    }

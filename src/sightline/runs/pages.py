@@ -1,0 +1,103 @@
+"""Pages of documents with questions about them, as a run takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from sightline.config.recipe import Recipe
+from sightline.documents.dataset import Dataset, Fields
+from sightline.evaluation.rows import Row
+from sightline.runs.evaluate import bm25_row, check_questions, check_views, evaluator_for
+
+if TYPE_CHECKING:
+    import datasets
+
+    from sightline.evaluation.retrieval import RetrievalEvaluator
+
+
+class PageMaterial:
+    """A folder written by ``sightline ingest``; see `Material`.
+
+    Raises:
+        DataError: the folder cannot be read, or has no questions to measure with.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.dataset = Dataset.load(recipe.data.dataset)
+        self.facts: Mapping[str, Any] = check_questions(self.dataset, recipe.evaluation.split)
+
+    @property
+    def name(self) -> str:
+        return self.recipe.data.dataset
+
+    @property
+    def title(self) -> str:
+        return self.dataset.root.name
+
+    @property
+    def views(self) -> Sequence[str]:
+        return self.recipe.evaluated_fields
+
+    @property
+    def measured_on(self) -> str:
+        facts = self.facts
+        return f"{facts['questions']:,} questions over {facts['pages']:,} pages of {facts['documents']:,} documents"
+
+    def rows(self) -> datasets.Dataset:
+        return train_rows(self.recipe, self.dataset)
+
+    def check(self, model: Any) -> None:
+        check_views(model, [*self.recipe.trained_fields, *self.recipe.evaluated_fields])
+
+    def baseline(self) -> Row:
+        return bm25_row(self.dataset, self.recipe.evaluation.split)
+
+    def evaluator(
+        self, view: str, *, dims: Sequence[int] | None = None, show_progress: bool | None = None
+    ) -> RetrievalEvaluator:
+        split = self.recipe.evaluation.split
+        return evaluator_for(self.dataset, cast(Fields, view), split, dims=dims, show_progress=show_progress)
+
+    def thumbnail(self, document: str) -> Path | None:
+        return self._images.get(document)
+
+    @cached_property
+    def _images(self) -> dict[str, Path]:
+        return {page.page_id: Path(page.image) for page in self.dataset.pages}
+
+
+def train_rows(recipe: Recipe, dataset: Dataset) -> datasets.Dataset:
+    """The pairs of `[data]`; with several views each pair once per view."""
+    import datasets
+
+    views, split = recipe.trained_fields, recipe.data.split
+    if len(views) == 1:
+        rows = dataset.train_rows(views[0], split)
+    else:
+        rows = datasets.concatenate_datasets(
+            [_as_both(dataset.train_rows(view, split), view) for view in views]
+        )
+    if recipe.data.max_rows is not None:
+        rows = rows.select(range(min(recipe.data.max_rows, len(rows))))
+    return rows
+
+
+def _as_both(rows: datasets.Dataset, view: str) -> datasets.Dataset:
+    """Rows of one view with the columns of the view "both", so that views can stand in one dataset."""
+    import datasets
+
+    if view == "both":
+        return rows
+    empty = {"text": None, "image": None}
+    text = datasets.Value("string")
+    return datasets.Dataset.from_dict(
+        {
+            "anchor": list(rows["anchor"]),
+            "positive": [{**empty, view: value} for value in rows["positive"]],
+        },
+        features=datasets.Features({"anchor": text, "positive": {"text": text, "image": text}}),
+    )

@@ -1,0 +1,242 @@
+"""Tables as they are published: a row holds a question, the document that answers it, and others that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightline.config.recipe import Recipe
+from sightline.errors import ConfigError, DataError
+from sightline.evaluation.rows import Row
+
+if TYPE_CHECKING:
+    import datasets
+
+    from sightline.evaluation.retrieval import RetrievalEvaluator
+
+# What `datasets` reads files by, and the endings that say so.
+_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+
+
+class TableMaterial:
+    """A table with one column per kind of cell; see `Material`.
+
+    The evaluation rows give one question each. Every document of every row is searched: the one that answers the
+    question and those that do not are all in the collection, each cell once.
+
+    Raises:
+        DataError: a table that cannot be opened, without rows, or without a column the recipe names.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        data, evaluation = recipe.data, recipe.evaluation
+        self._rows = open_table(
+            data.dataset, subset=data.subset, split=data.split, revision=data.revision,
+            columns=data.columns, max_rows=data.max_rows, source=f"{recipe.source}: [data]",
+        )  # fmt: skip
+        own = evaluation.dataset is None
+        self._held_out = open_table(
+            evaluation.dataset or data.dataset,
+            subset=evaluation.subset or (data.subset if own else None),
+            split=evaluation.split,
+            revision=data.revision if own else None,
+            columns=evaluation.columns or [name for name in data.columns if name not in _targets()],
+            max_rows=evaluation.max_rows,
+            source=f"{recipe.source}: [evaluation]",
+        )
+        if len(self._held_out.column_names) < 2:
+            raise ConfigError(
+                f"{recipe.source}: evaluation.columns needs the question's column and at least one of documents"
+            )
+
+    @property
+    def name(self) -> str:
+        return self.recipe.data.dataset
+
+    @property
+    def title(self) -> str:
+        return Path(self._measured).name
+
+    @property
+    def _measured(self) -> str:
+        return self.recipe.evaluation.dataset or self.recipe.data.dataset
+
+    @property
+    def views(self) -> Sequence[str]:
+        return ("",)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "dataset": self._measured,
+            "split": " ".join(filter(None, (self.recipe.evaluation.subset, self.recipe.evaluation.split))),
+            "columns": ", ".join(self._held_out.column_names),
+            "questions": len(self.questions),
+            "pages": len(self.documents),
+            "documents": len(self.documents),
+        }
+
+    @property
+    def measured_on(self) -> str:
+        return f"{len(self.questions):,} questions over {len(self.documents):,} documents"
+
+    def rows(self) -> datasets.Dataset:
+        return self._rows
+
+    def check(self, model: Any) -> None:
+        from sightline.inputs.parse import parse
+
+        for what, cells in (("question", self.questions), ("document", self.documents)):
+            for name, value in cells.items():
+                parse(value, source=f"evaluation {what} {name} (row:column)", modalities=model.modalities)
+
+    def baseline(self) -> Row | None:
+        from sightline.evaluation.bm25 import BM25
+        from sightline.evaluation.results import result_of_run
+
+        texts = {name: value for name, value in self.documents.items() if isinstance(value, str)}
+        queries = {name: value for name, value in self.questions.items() if isinstance(value, str)}
+        if len(texts) < len(self.documents) or len(queries) < len(self.questions):
+            return None
+        result = result_of_run(
+            queries, BM25(texts).run(queries), self.relevant, corpus=texts, facts={"system": "BM25"}
+        )
+        return Row("bm25", "", result)
+
+    def evaluator(
+        self, view: str, *, dims: Sequence[int] | None = None, show_progress: bool | None = None
+    ) -> RetrievalEvaluator:
+        from sightline.evaluation.retrieval import RetrievalEvaluator
+
+        options = {"show_progress": show_progress}
+        return RetrievalEvaluator(
+            self.questions, self.documents, self.relevant, dims=dims, query_options=options, document_options=options
+        )  # fmt: skip
+
+    def thumbnail(self, document: str) -> Path | None:
+        value = self.documents.get(document)
+        if isinstance(value, Mapping) and not value.get("bytes"):
+            value = value.get("path")
+        return Path(value) if isinstance(value, (str, Path)) and Path(value).is_file() else None
+
+    # What is measured with
+
+    @cached_property
+    def questions(self) -> dict[str, Any]:
+        """Question id (``row:column``) -> cell."""
+        column = self._held_out.column_names[0]
+        return {f"{row}:{column}": value[column] for row, value in self._read}
+
+    @cached_property
+    def documents(self) -> dict[str, Any]:
+        """Document id (``row:column``) -> cell; empty cells are left out."""
+        columns = self._held_out.column_names[1:]
+        return {
+            f"{row}:{column}": value[column]
+            for row, value in self._read
+            for column in columns
+            if value[column] is not None
+        }
+
+    @property
+    def relevant(self) -> dict[str, set[str]]:
+        """Question id -> the document that answers it."""
+        question, answer = self._held_out.column_names[:2]
+        return {f"{row}:{question}": {f"{row}:{answer}"} for row in range(len(self._held_out))}
+
+    def candidates(self) -> dict[str, list[str]]:
+        """Question id -> ids of the documents in its row, the one that answers it first."""
+        question, *columns = self._held_out.column_names
+        return {
+            f"{row}:{question}": [name for column in columns if (name := f"{row}:{column}") in self.documents]
+            for row in range(len(self._held_out))
+        }
+
+    @cached_property
+    def _read(self) -> list[tuple[int, Mapping[str, Any]]]:
+        from sightline.training.rows import as_rows
+
+        rows = as_rows(self._held_out, name="the evaluation table")  # images stay files until they are needed
+        read = [rows[number] for number in range(len(rows))]
+        for number, row in read:
+            for column in self._held_out.column_names[:2]:
+                if row[column] is None:
+                    raise DataError(f"{self._measured}: row {number}, column {column!r} is empty")
+        return read
+
+
+def open_table(
+    name: str,
+    *,
+    subset: str | None,
+    split: str,
+    revision: str | None,
+    columns: Sequence[str],
+    max_rows: int | None,
+    source: str,
+) -> datasets.Dataset:
+    """Columns of a table on the Hub, of a folder or file that `datasets` reads, or of what it has saved.
+
+    Args:
+        name: name on the Hub, folder or file.
+        subset: configuration on the Hub, or one that the folder's README.md declares.
+        split: which rows.
+        revision: branch, tag or commit on the Hub.
+        columns: those to keep, in this order.
+        max_rows: the first so many rows only.
+        source: the recipe and its table, for messages.
+
+    Raises:
+        DataError: it cannot be opened, has no such split, no such column or no rows.
+    """
+    found = _loaded(name, subset=subset, split=split, revision=revision, source=source)
+    missing = [column for column in columns if column not in found.column_names]
+    if missing:
+        raise DataError(
+            f"{source}: {name} has no column {missing[0]!r}; it has {', '.join(found.column_names)}"
+        )
+    found = found.select_columns(list(columns))
+    if max_rows is not None:
+        found = found.select(range(min(max_rows, len(found))))
+    if not len(found):
+        raise DataError(f"{source}: {name} has no rows in split {split!r}")
+    return found
+
+
+def _loaded(
+    name: str, *, subset: str | None, split: str, revision: str | None, source: str
+) -> datasets.Dataset:
+    import datasets
+
+    path = Path(name).expanduser()
+    try:
+        if (path / "dataset_dict.json").is_file():
+            splits = datasets.load_from_disk(str(path))
+            if split not in splits:
+                raise DataError(f"{source}: {name} has no split {split!r}; it has {', '.join(splits)}")
+            return splits[split]
+        if (path / "state.json").is_file():
+            return datasets.load_from_disk(str(path))
+        if path.is_file():
+            builder = _BUILDERS.get(path.suffix)
+            if builder is None:
+                raise DataError(f"{source}: {name}: ends in none of {', '.join(_BUILDERS)}")
+            return datasets.load_dataset(builder, data_files={split: str(path)}, split=split)
+        return datasets.load_dataset(
+            str(path) if path.is_dir() else name, subset, split=split, revision=revision
+        )
+    except DataError:
+        raise
+    # What reads files and what reads the Hub raise a dozen kinds of errors.
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(f"{source}: the dataset {name!r} cannot be opened: {first}") from error
+
+
+def _targets() -> tuple[str, ...]:
+    from sightline.training.rows import TARGET_COLUMNS
+
+    return TARGET_COLUMNS
