@@ -16,8 +16,8 @@ from sightline.config.recipe import Recipe, TrainingConfig
 from sightline.documents.dataset import Dataset
 from sightline.documents.ingest import ingest
 from sightline.errors import ConfigError, DataError
-from sightline.runs.settings import training_arguments
 from sightline.runs.pages import train_rows
+from sightline.runs.settings import training_arguments
 from sightline.runs.train import run_recipe
 from support import page_datasets
 
