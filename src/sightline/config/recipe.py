@@ -25,6 +25,20 @@ class ModelConfig:
     kind: Literal["encoder", "reranker"] = "encoder"
     """"encoder": a model that embeds queries and documents apart; "reranker": one that reads a pair and scores it."""
 
+    head: Literal["answer", "pooled", "classification"] | None = None
+    """Head of a new reranker: "answer" takes the log-odds of a yes and a no word of a language model, "pooled" a linear
+    layer on a pooled vector, "classification" transformers' own; inherited: what suits the checkpoint."""
+
+    preset: str | None = None
+    """Chat template and words a language model is asked with, for example "qwen3-vl-reranker"; inherited from the
+    checkpoint or from its type."""
+
+    answers: list[str] | None = None
+    """The two words that say that a document fits and that it does not; inherited from the preset."""
+
+    default_prompt_name: str | None = None
+    """Prompt used where none is named; inherited from the checkpoint."""
+
     revision: str | None = None
     """Branch, tag or commit on the Hub."""
 
@@ -86,6 +100,10 @@ class DataConfig:
 
     max_rows: int | None = None
     """Train on at most this many questions, the first ones."""
+
+    negatives: int | None = None
+    """Of a reranker: make each row into pairs labelled 1 and 0, with this many wrong documents per right one: the
+    row's own, then those of other rows. Leave out for losses that take a question with all its documents."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +262,10 @@ class EvaluationConfig:
 
     dims: list[int] = field(default_factory=list)
     """Embedding dimensions to report. Empty: those of `[loss.matryoshka]`, else the full one."""
+
+    candidates: int = 100
+    """Of a reranker: documents it puts into order per question. Of pages BM25's best; of a table the row's own and
+    others drawn at random."""
 
     bm25: bool = True
     """Also measure BM25 over the documents' text, the baseline that needs no model."""

@@ -12,6 +12,8 @@ from sightline.runs.losses import build_loss, inherited_options
 from sightline.runs.material import Material
 
 if TYPE_CHECKING:
+    import datasets
+
     from sightline.evaluation.retrieval import RetrievalEvaluator
     from sightline.models.encoder import Encoder
     from sightline.training.distributed import Ranks
@@ -28,6 +30,9 @@ class EncoderSubject:
         self._cut = recipe.model.truncate_dim or self.model.truncate_dim
         self._inherited = self._left_out()
         self.model.truncate_dim = None
+
+    def rows(self) -> datasets.Dataset:
+        return self.material.rows()
 
     def told(self) -> str:
         model = self.model

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sightline.config.recipe import Recipe
+from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
 
 if TYPE_CHECKING:
@@ -70,6 +71,13 @@ class Material(Protocol):
         self, view: str, *, dims: Sequence[int] | None = None, show_progress: bool | None = None
     ) -> RetrievalEvaluator:
         """The questions against the documents in one view."""
+        ...
+
+    def first_search(self, depth: int, *, seed: int) -> Run:
+        """Question id -> {document id: score}, at most ``depth`` each: what a reranker is to put into a better order.
+
+        Where no search is possible without a model, the documents are drawn by the seed, the right one among them.
+        """
         ...
 
     def thumbnail(self, document: str) -> Path | None:

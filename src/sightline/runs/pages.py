@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sightline.config.recipe import Recipe
 from sightline.documents.dataset import Dataset, Fields
+from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
 from sightline.runs.evaluate import bm25_row, check_questions, check_views, evaluator_for
 
@@ -61,6 +62,13 @@ class PageMaterial:
     ) -> RetrievalEvaluator:
         split = self.recipe.evaluation.split
         return evaluator_for(self.dataset, cast(Fields, view), split, dims=dims, show_progress=show_progress)
+
+    def first_search(self, depth: int, *, seed: int) -> Run:
+        from sightline.evaluation.bm25 import BM25
+
+        split = self.recipe.evaluation.split
+        texts: Mapping[str, str] = self.dataset.corpus("text", split)
+        return BM25(texts).run(self.dataset.queries(split), k=depth)
 
     def thumbnail(self, document: str) -> Path | None:
         return self._images.get(document)

@@ -28,6 +28,10 @@ class Subject(Protocol):
         """What is minimised."""
         ...
 
+    def rows(self) -> Any:
+        """What the `Trainer` is given to train on."""
+        ...
+
     def told(self) -> str:
         """The model in a line."""
         ...

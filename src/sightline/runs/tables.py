@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError, DataError
+from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
 
 if TYPE_CHECKING:
@@ -116,6 +119,20 @@ class TableMaterial:
             self.questions, self.documents, self.relevant, dims=dims, query_options=options, document_options=options
         )  # fmt: skip
 
+    def first_search(self, depth: int, *, seed: int) -> Run:
+        chance = random.Random(seed)
+        everything = list(self.documents)
+        question, *columns = self._held_out.column_names
+        run = {}
+        for row in range(len(self._held_out)):
+            own = [name for column in columns if (name := f"{row}:{column}") in self.documents][:depth]
+            others = (
+                name for name in chance.sample(everything, min(len(everything), depth)) if name not in own
+            )
+            drawn = [*own, *islice(others, depth - len(own))]
+            run[f"{row}:{question}"] = {name: chance.random() for name in drawn}
+        return run
+
     def thumbnail(self, document: str) -> Path | None:
         value = self.documents.get(document)
         if isinstance(value, Mapping) and not value.get("bytes"):
@@ -146,14 +163,6 @@ class TableMaterial:
         """Question id -> the document that answers it."""
         question, answer = self._held_out.column_names[:2]
         return {f"{row}:{question}": {f"{row}:{answer}"} for row in range(len(self._held_out))}
-
-    def candidates(self) -> dict[str, list[str]]:
-        """Question id -> ids of the documents in its row, the one that answers it first."""
-        question, *columns = self._held_out.column_names
-        return {
-            f"{row}:{question}": [name for column in columns if (name := f"{row}:{column}") in self.documents]
-            for row in range(len(self._held_out))
-        }
 
     @cached_property
     def _read(self) -> list[tuple[int, Mapping[str, Any]]]:

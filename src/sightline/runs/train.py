@@ -23,7 +23,6 @@ from sightline.runs.subjects import Subject, subject_of
 from sightline.training.saving import Checkpoints
 
 if TYPE_CHECKING:
-    import datasets
     from rich.console import Console
 
     from sightline.evaluation.rows import Row
@@ -92,8 +91,8 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
 
     with _timed(seconds, "load"):
         material = material_of(recipe)
-        rows = material.rows()
         subject = subject_of(recipe, material, seed=arguments.seed)
+        rows = subject.rows()
     inherited = {**subject.inherited(), **_inherited_arguments(recipe, arguments)}
     lasting = dataclasses.replace(recipe, output=dataclasses.replace(recipe.output, overwrite=False))
     if ranks.is_main:
@@ -188,7 +187,7 @@ def _seen_as(view: str) -> str:
 def train_told(
     model: Any,
     loss: Loss,
-    rows: datasets.Dataset,
+    rows: Any,
     arguments: TrainingArguments,
     *,
     evaluator: Evaluator | None = None,
