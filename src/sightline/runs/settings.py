@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 # Decided by the recipe's other tables.
-_ELSEWHERE = {"output_dir": "output.dir", "push_to_hub": "a later upload", "do_train": "the command"}
+_ELSEWHERE = {"output_dir": "output.dir", "push_to_hub": "output.push_to_hub", "do_train": "the command"}
 
 
 def training_arguments(recipe: Recipe, *, quiet: bool = False) -> TrainingArguments:
