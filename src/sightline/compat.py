@@ -1,3 +1,4 @@
+# ruff: noqa: N802  (functions bear the names of ST's classes)
 """Sentence Transformers' names over ours, so that its training scripts run with other import lines.
 
 A script that imports `SentenceTransformer`, its trainer, arguments, losses and evaluators from here trains with our
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from sightline.evaluation.retrieval import RetrievalEvaluator
 from sightline.losses.base import Loss
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
-from sightline.losses.distillation import DistillKL, EmbeddingDistillation, MarginMSE
-from sightline.losses.pairwise import AnglE, Contrastive, CoSENT, CosineSimilarity, OnlineContrastive
+from sightline.losses.distillation import MarginMSE
+from sightline.losses.pairwise import AnglE, Contrastive, CoSENT, CosineSimilarity
 from sightline.losses.triplets import Triplet
 from sightline.models.encoder import Encoder
 from sightline.training.arguments import TrainingArguments
@@ -36,23 +37,21 @@ __all__ = [
     "CoSENTLoss",
     "ContrastiveLoss",
     "CosineSimilarityLoss",
-    "DistillKLDivLoss",
-    "EmbedDistillLoss",
     "InformationRetrievalEvaluator",
     "MarginMSELoss",
     "MatryoshkaLoss",
     "MultiDatasetBatchSamplers",
     "MultipleNegativesRankingLoss",
-    "OnlineContrastiveLoss",
     "SentenceTransformer",
     "SentenceTransformerModelCardData",
     "SentenceTransformerTrainer",
     "SentenceTransformerTrainingArguments",
+    "SequentialEvaluator",
     "TripletLoss",
 ]
 
 
-class BatchSamplers(str, Enum):  # noqa: UP042: the values are passed about as plain strings
+class BatchSamplers(StrEnum):
     """Ours need no choice: contents that repeat within a batch are never each other's negatives."""
 
     BATCH_SAMPLER = "batch_sampler"
@@ -60,7 +59,7 @@ class BatchSamplers(str, Enum):  # noqa: UP042: the values are passed about as p
     NO_DUPLICATES_HASHED = "no_duplicates_hashed"
 
 
-class MultiDatasetBatchSamplers(str, Enum):  # noqa: UP042
+class MultiDatasetBatchSamplers(StrEnum):
     """From which dataset the next batch comes."""
 
     ROUND_ROBIN = "round_robin"
@@ -265,90 +264,69 @@ class SequentialEvaluator:
 # Losses
 
 
-def MultipleNegativesRankingLoss(  # noqa: N802: ST's names are classes
-    model: Any, scale: float = 20.0, similarity_fct: Any = None, *, directions: Sequence[str] = ("query_to_doc",),
-    partition_mode: str = "joint", **_: Any,
-) -> InfoNCE:  # fmt: skip
+def MultipleNegativesRankingLoss(
+    model: Any,
+    scale: float = 20.0,
+    similarity_fct: Any = None,
+    *,
+    directions: Sequence[str] = ("query_to_doc",),
+    partition_mode: str = "joint",
+    **_: Any,
+) -> InfoNCE:
     """`InfoNCE`."""
-    wanted = set(directions)
-    if wanted == {"query_to_doc", "doc_to_query"} and partition_mode == "per_direction":
-        return InfoNCE(1 / scale, symmetric=True, similarity=_similarity(similarity_fct))
-    if wanted != {"query_to_doc"}:
+    both = set(directions) == {"query_to_doc", "doc_to_query"} and partition_mode == "per_direction"
+    if not both and set(directions) != {"query_to_doc"}:
         raise ConfigError(
             f"directions {tuple(directions)} with partition_mode {partition_mode!r} have no equal here; there are "
             "('query_to_doc',) and, per_direction, ('query_to_doc', 'doc_to_query')"
         )
-    return InfoNCE(1 / scale, similarity=_similarity(similarity_fct))
+    return InfoNCE(1 / scale, symmetric=both, similarity=_similarity(similarity_fct))
 
 
-def CachedMultipleNegativesRankingLoss(
-    model: Any, scale: float = 20.0, *args: Any, **options: Any
-) -> InfoNCE:
-    """`InfoNCE`; caching is the step's business."""
-    similarity_fct = args[0] if args else options.pop("similarity_fct", None)
-    options.pop("mini_batch_size", None)
-    return MultipleNegativesRankingLoss(model, scale, similarity_fct, **options)
+CachedMultipleNegativesRankingLoss = MultipleNegativesRankingLoss  # caching is the step's business
 
 
-def MatryoshkaLoss(  # noqa: N802
-    model: Any, loss: Loss, matryoshka_dims: Sequence[int], matryoshka_weights: Sequence[float] | None = None,
+def MatryoshkaLoss(
+    model: Any,
+    loss: Loss,
+    matryoshka_dims: Sequence[int],
+    matryoshka_weights: Sequence[float] | None = None,
     n_dims_per_step: int = -1,
-) -> Matryoshka:  # fmt: skip
+) -> Matryoshka:
     """`Matryoshka`."""
     if n_dims_per_step > 0:
         raise ConfigError("n_dims_per_step has no equal: all dimensions are trained in every step")
     return Matryoshka(loss, matryoshka_dims, matryoshka_weights)
 
 
-def TripletLoss(  # noqa: N802
-    model: Any, distance_metric: Any = "euclidean", triplet_margin: float = 5.0
-) -> Triplet:
+def TripletLoss(model: Any, distance_metric: Any = "euclidean", triplet_margin: float = 5.0) -> Triplet:
     """`Triplet`."""
     return Triplet(triplet_margin, _distance(distance_metric))
 
 
-def ContrastiveLoss(
-    model: Any, distance_metric: Any = "cosine", margin: float = 0.5, **_: Any
-) -> Contrastive:
+def ContrastiveLoss(model: Any, distance_metric: Any = "cosine", margin: float = 0.5) -> Contrastive:
     """`Contrastive`."""
     return Contrastive(margin, _distance(distance_metric))
 
 
-def OnlineContrastiveLoss(  # noqa: N802
-    model: Any, distance_metric: Any = "cosine", margin: float = 0.5
-) -> OnlineContrastive:
-    """`OnlineContrastive`."""
-    return OnlineContrastive(margin, _distance(distance_metric))
-
-
-def CosineSimilarityLoss(model: Any, **_: Any) -> CosineSimilarity:  # noqa: N802
+def CosineSimilarityLoss(model: Any) -> CosineSimilarity:
     """`CosineSimilarity`."""
     return CosineSimilarity()
 
 
-def CoSENTLoss(model: Any, scale: float = 20.0, **_: Any) -> CoSENT:  # noqa: N802
+def CoSENTLoss(model: Any, scale: float = 20.0) -> CoSENT:
     """`CoSENT`."""
     return CoSENT(1 / scale)
 
 
-def AnglELoss(model: Any, scale: float = 20.0) -> AnglE:  # noqa: N802
+def AnglELoss(model: Any, scale: float = 20.0) -> AnglE:
     """`AnglE`."""
     return AnglE(1 / scale)
 
 
-def MarginMSELoss(model: Any, similarity_fct: Any = None) -> MarginMSE:  # noqa: N802
+def MarginMSELoss(model: Any, similarity_fct: Any = None) -> MarginMSE:
     """`MarginMSE`."""
     return MarginMSE(_similarity(similarity_fct, default="dot"))
-
-
-def DistillKLDivLoss(model: Any, similarity_fct: Any = None, temperature: float = 1.0, **_: Any) -> DistillKL:  # noqa: N802
-    """`DistillKL`."""
-    return DistillKL(_similarity(similarity_fct, default="dot"), temperature)
-
-
-def EmbedDistillLoss(model: Any, distance_metric: Any = "cosine", **_: Any) -> EmbeddingDistillation:  # noqa: N802
-    """`EmbeddingDistillation`."""
-    return EmbeddingDistillation(distance_metric)
 
 
 # Between the two
