@@ -82,7 +82,9 @@ def test_qwen3_vl_embedding_on_visual_document_retrieval(table: Path, tmp_path: 
     assert resolved["loss"]["similarity"] == "cosine"
     assert resolved["evaluation"]["dims"] == dims
     again = load_recipe(tmp_path / "run" / "resolved.toml")
-    assert again.data == load_recipe(RECIPES / "qwen3-vl-embedding-2b-vdr.toml", [f"data.dataset={table}"]).data
+    assert (
+        again.data == load_recipe(RECIPES / "qwen3-vl-embedding-2b-vdr.toml", [f"data.dataset={table}"]).data
+    )
 
 
 # Tables
