@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 # Tables whose missing keys come from the checkpoint or from TrainingArguments.
-_INHERITING = ("ModelConfig", "TrainingConfig")
+_INHERITING = ("ModelConfig", "LossConfig", "TrainingConfig")
 COMMANDS = ("demo", "ingest", "train", "eval", "index", "search")
 
 
