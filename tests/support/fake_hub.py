@@ -212,6 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _validate(self, text: str) -> None:
         import yaml
 
+        if not text.startswith("---\n"):
+            return self._send({"errors": [], "warnings": [{"message": "empty or missing yaml metadata"}]})
         try:
             facts = yaml.safe_load(text.split("---\n")[1])
             assert isinstance(facts, dict)

@@ -114,6 +114,6 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        told = " ".join(str(error).split())[:400] or type(error).__name__
         hint = hints.get(error.response.status_code, "") if isinstance(error, HfHubHTTPError) else ""
-        raise CheckpointError(f"{name}: cannot be uploaded to the Hub: {first}{hint}") from error
+        raise CheckpointError(f"{name}: cannot be uploaded to the Hub: {told}{hint}") from error

@@ -60,7 +60,7 @@ def encoder_probes(encoder: Any) -> list[Probe]:
                 probes.append(
                     Probe(f"a large {name} as {role}", partial(_prepared, value=large, role=role), exact=True)
                 )
-    return probes
+    return _settings_first(probes)
 
 
 def reranker_probes(reranker: Any) -> list[Probe]:
@@ -80,7 +80,12 @@ def reranker_probes(reranker: Any) -> list[Probe]:
                         exact=True,
                     )
                 )
-    return probes
+    return _settings_first(probes)
+
+
+def _settings_first(probes: Sequence[Probe]) -> list[Probe]:
+    """A setting that was lost is a better answer than the vectors that differ because of it."""
+    return sorted(probes, key=lambda probe: not probe.exact)
 
 
 def _vectors(encoder: Any, *, inputs: Sequence[Any], role: str) -> Mapping[str, Tensor]:
@@ -114,7 +119,7 @@ def _values(max_tokens: int | None) -> dict[str, tuple[list[Any], Any]]:
     tone = {"array": 0.4 * np.sin(2 * np.pi * 440 * time), "sampling_rate": 16_000}
     frames = np.stack([np.asarray(_picture(64, 64, shift=shift)) for shift in range(0, 32, 8)])
     return {
-        "text": ([{"text": text} for text in TEXTS], {"text": "pump " * words}),
+        "text": (list(TEXTS), "pump " * words),
         "image": ([{"image": _picture(64, 48)}], {"image": _picture(1_400, 1_000)}),
         "audio": ([{"audio": tone}], None),
         "video": ([{"video": {"array": frames, "video_metadata": {"fps": 2.0}}}], None),

@@ -111,17 +111,18 @@ def _compare(
 
 
 def _answers(model: Any, probes: Sequence[Probe]) -> dict[str, Mapping[str, Tensor]]:
-    answers = {}
+    answers, reason = {}, ""
     for probe in probes:
         try:
             answers[probe.name] = probe.ask(model)
         # A router may know a modality in one role only, and models fail in their own ways on inputs they were not
         # made for. After hours of training no such thing may keep a model from being saved.
         except Exception as error:
-            log.debug("not asked when checking the saved model: %s (%s)", probe.name, error)
+            reason = f"{probe.name}: {error}"
+            log.debug("not asked when checking the saved model: %s", reason)
     if not any(not probe.exact and probe.name in answers for probe in probes):
         raise CheckpointError(
-            "the model answers none of the questions that would show whether it was saved well"
+            f"the model answers none of the questions that would show whether it was saved well ({reason})"
         )
     return answers
 
