@@ -252,12 +252,12 @@ class SequentialEvaluator:
         """The last evaluator's."""
         return str(self.evaluators[-1].primary_metric)
 
-    def __call__(self, model: Any, **options: Any) -> dict[str, float]:
+    def __call__(self, encoder: Any, **options: Any) -> dict[str, float]:
         """The metrics of all."""
         return {
             name: value
             for evaluator in self.evaluators
-            for name, value in evaluator(_inner(model), **options).items()
+            for name, value in evaluator(_inner(encoder), **options).items()
         }
 
 

@@ -57,13 +57,14 @@ class EncoderSubject:
 
     def _left_out(self) -> dict[str, Any]:
         recipe, model = self.recipe, self.model
-        values: dict[str, Any] = inherited_options(recipe, self.loss)
+        values: dict[str, Any] = {}
         if recipe.model.dtype is None:
             values["model.dtype"] = str(model.dtype).removeprefix("torch.")
         if recipe.model.prompts is None and model.prompts:
             values["model.prompts"] = dict(model.prompts)
         if recipe.model.truncate_dim is None and model.truncate_dim is not None:
             values["model.truncate_dim"] = model.truncate_dim
+        values |= inherited_options(recipe, self.loss)
         if not recipe.evaluation.fields and not recipe.data.columns:
             values["evaluation.fields"] = recipe.evaluated_fields
         if not recipe.evaluation.dims and recipe.evaluated_dims:
