@@ -118,8 +118,8 @@ def test_texts_are_measured_with_bm25_too(texts: Path, tmp_path: Path, tiny: Any
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("data.columns=[query, page]", ["[data]", "no column 'page'", "query, image, negative_0"]),
-        ("evaluation.columns=[query]", ["evaluation.columns needs"]),
+        ('data.columns=["query", "page"]', ["[data]", "no column 'page'", "query, image, negative_0"]),
+        ('evaluation.columns=["query"]', ["evaluation.columns needs"]),
         ("evaluation.split=test", ["[evaluation]", "cannot be opened", "test"]),
         ("data.subset=other", ["[data]", "cannot be opened", "other"]),
         ("data.dataset=/nowhere/pages", ["[data]", "/nowhere/pages", "cannot be opened"]),
