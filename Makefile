@@ -11,7 +11,7 @@ STAMPS := $(VENV)/stamps
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench install docs clean
+.PHONY: help demo test check bench install docs models clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 18
@@ -20,7 +20,8 @@ demo: $(STAMPS)/demo  ## make a document collection, fine-tune a model on it, me
 	$(BIN)/sightline demo
 
 test: $(STAMPS)/test  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --model-facts build/model-facts.jsonl
+	$(BIN)/python scripts/models.py --check build/model-facts.jsonl
 
 check: $(STAMPS)/dev  ## check format, lint and types
 	$(BIN)/ruff format --check
@@ -34,6 +35,9 @@ install: $(STAMPS)/demo  ## install into .venv
 
 docs: $(STAMPS)/demo  ## write docs/reference from the command line's help and the recipe's fields
 	$(BIN)/python scripts/reference.py
+
+models: $(STAMPS)/test  ## write docs/models.md from the tests of every architecture
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/models.py
 
 clean:  ## delete what was built and what runs wrote; .venv stays
 	rm -rf runs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -12,8 +12,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 
 from support.fixtures import pictures, tiny, tiny_encoder
+from support.model_facts import model_fact, pytest_addoption, pytest_configure
 
-__all__ = ["pictures", "tiny", "tiny_encoder"]  # fixtures, offered to every test
+# Fixtures and hooks, offered to every test.
+__all__ = ["model_fact", "pictures", "pytest_addoption", "pytest_configure", "tiny", "tiny_encoder"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
