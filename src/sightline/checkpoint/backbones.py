@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from sightline.inputs.processor import ItemProcessor, part_of
 from sightline.inputs.shortcuts import take_shortcuts
 from sightline.modules.backbone import Backbone
 from sightline.modules.calls import CallTable, Modality, chat_template, infer_calls, processor_modalities
+from sightline.modules.quirks import Quirk, quirk_of
 
 # Facts of a backbone file that are passed on to from_pretrained, by their old and new names.
 _KWARG_NAMES = {
@@ -42,15 +44,6 @@ _KWARG_NAMES = {
 
 # What transformers raises for a checkpoint it cannot read.
 _LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
-
-# Encoder-decoders of which the encoder alone is loaded: a decoder would want inputs of its own.
-_ENCODERS: Mapping[str, str] = {
-    "t5": "T5EncoderModel",
-    "mt5": "MT5EncoderModel",
-    "umt5": "UMT5EncoderModel",
-    "longt5": "LongT5EncoderModel",
-    "switch_transformers": "SwitchTransformersEncoderModel",
-}
 
 
 def load_backbone(
@@ -81,9 +74,9 @@ def load_backbone(
         )
     kwargs = keyword_groups(facts, options)
     config = read_config(folder, kwargs, options)
-    name = _ENCODERS.get(config.model_type)
-    loader: Any = AutoModel if name is None else getattr(transformers, name)
-    if name is None:
+    quirk = quirk_of(config.model_type)
+    loader: Any = AutoModel if quirk.encoder is None else attrgetter(quirk.encoder)(transformers)
+    if quirk.encoder is None:
         kwargs["model_kwargs"]["trust_remote_code"] = options.trust_remote_code
     model, missing = load_model(loader, folder, config, kwargs["model_kwargs"])
     # transformers' pooler is excepted: encoders are rightly saved without it, and nothing here reads it.
@@ -114,14 +107,14 @@ def item_processor(
         facts: content of ``sentence_bert_config.json``.
         arguments: those the processor was loaded with.
     """
-    saved = facts.get("processing_kwargs", {})
+    processing = _processing(facts, quirk_of(config.model_type), config)
     items = ItemProcessor(
         processor=processor,
         calls=_possible(table, processor),
         message_format=facts.get("modality_config", {}).get("message", {}).get("format")
         or infer_format(chat_template(processor)),
-        processing_kwargs=saved,
-        normalization=_normalization(processor, saved.get("image", {})),
+        processing_kwargs=processing,
+        normalization=_normalization(processor, processing.get("image", {})),
         patch_size=_patch_size(config),
     )
     settle_tokenizer(items, config, facts, arguments)
@@ -229,6 +222,17 @@ def _merged(facts: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> di
     if "/" in str(merged.get("attn_implementation", "")):  # a kernel on the Hub is code, too
         merged.pop("attn_implementation")
     return merged | dict(given)
+
+
+def _processing(
+    facts: Mapping[str, Any], quirk: Quirk, config: PretrainedConfig
+) -> dict[str, Mapping[str, Any]]:
+    """Arguments of the processor's call: the checkpoint's, over what the architecture needs."""
+    saved: dict[str, Mapping[str, Any]] = dict(facts.get("processing_kwargs", {}))
+    if quirk.pads_text:
+        length = config.get_text_config().to_dict().get("max_position_embeddings")
+        saved["text"] = {"padding": "max_length", "max_length": length, **saved.get("text", {})}
+    return saved
 
 
 def _without_cache(config: PretrainedConfig) -> None:

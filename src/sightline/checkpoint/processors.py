@@ -1,16 +1,18 @@
 """Loading a model's processor, also where torchvision is not installed.
 
-Processors of the Qwen-VL family ask for torchvision through their video processor. Without it the parts
+Processors of models that take videos ask for torchvision through their video processor. Without it the parts
 are loaded one by one, images through the PIL backend, and the video processor's settings are carried
 along untouched, so that a saved model still has them.
 """
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 from transformers import (
+    AutoFeatureExtractor,
     AutoImageProcessor,
     AutoProcessor,
     AutoTokenizer,
@@ -38,10 +40,14 @@ def load_processor(folder: Path, model_type: str, **kwargs: Any) -> Any:
     Raises:
         CheckpointError: no processor can be loaded; says what is missing.
     """
-    carried = (folder / VIDEO_FILE).is_file() or _names_video(folder)
+    known = _processor_class(folder, model_type)
     try:
-        if carried and not is_torchvision_available():
-            processor = _without_torchvision(folder, model_type, kwargs)
+        if (
+            known is not None
+            and "video_processor" in known.get_attributes()
+            and not is_torchvision_available()
+        ):
+            processor = _without_torchvision(folder, known, kwargs)
         else:
             processor = AutoProcessor.from_pretrained(folder, **kwargs)
         _check_vocabulary(processor, folder)
@@ -94,11 +100,8 @@ def _limit_pixels(processor: Any, kwargs: dict[str, Any], folder: Path) -> None:
     images.size = type(images.size)(**size)
 
 
-def _names_video(folder: Path) -> bool:
-    return "video_processor" in read_facts(folder / "processor_config.json")
-
-
-def _without_torchvision(folder: Path, model_type: str, kwargs: dict[str, Any]) -> Any:
+def _processor_class(folder: Path, model_type: str) -> type[ProcessorMixin] | None:
+    """The processor class of transformers that the files name, or that goes with the model type."""
     import transformers
 
     name = (
@@ -107,35 +110,46 @@ def _without_torchvision(folder: Path, model_type: str, kwargs: dict[str, Any]) 
         or PROCESSOR_MAPPING_NAMES.get(model_type)
     )
     known = getattr(transformers, str(name), None) if name in PROCESSOR_MAPPING_NAMES.values() else None
-    if not isinstance(known, type) or not issubclass(known, ProcessorMixin):
-        raise CheckpointError(
-            f"{folder}: needs torchvision for its processor {name}; pip install torchvision"
-        )
-    settings = read_facts(folder / VIDEO_FILE) or read_facts(folder / "processor_config.json").get(
-        "video_processor", {}
-    )
-    tokenizer = AutoTokenizer.from_pretrained(folder, **_for("tokenizer", kwargs))
-    image_processor = AutoImageProcessor.from_pretrained(
-        folder, **({"backend": "pil"} | _for("image", kwargs))
-    )
-    template = folder / "chat_template.jinja"
-    chat_template = (
-        template.read_text()
-        if template.is_file()
-        else read_facts(folder / "chat_template.json").get("chat_template") or tokenizer.chat_template
-    )
+    return known if isinstance(known, type) and issubclass(known, ProcessorMixin) else None
+
+
+def _without_torchvision(folder: Path, known: type[ProcessorMixin], kwargs: dict[str, Any]) -> Any:
+    facts, _ = known.get_processor_dict(str(folder), local_files_only=True)
+    parts = {name: _part(name, folder, kwargs) for name in known.get_attributes()}
+    takes = inspect.signature(known.__init__).parameters
+    settings = {
+        name: value for name, value in (facts | kwargs).items() if name in takes and name not in parts
+    }
+    if not settings.get("chat_template"):
+        settings["chat_template"] = parts["tokenizer"].chat_template
     processor = known.__new__(known)
     # transformers checks the type of every part while it builds the processor; the stand-in is let through.
     vars(processor)["check_argument_for_proper_class"] = lambda name, part: _accept(processor, name, part)
-    known.__init__(
-        processor,
-        image_processor=image_processor,
-        tokenizer=tokenizer,
-        video_processor=CarriedVideoSettings(settings),
-        chat_template=kwargs.get("chat_template") or chat_template,
-    )
+    known.__init__(processor, **parts, **settings)
     del vars(processor)["check_argument_for_proper_class"]
     return processor
+
+
+def _part(name: str, folder: Path, kwargs: dict[str, Any]) -> Any:
+    """One part of a processor, by the name of its constructor's argument."""
+    if name == "video_processor":
+        return CarriedVideoSettings(_video_settings(folder))
+    if name == "tokenizer":
+        return AutoTokenizer.from_pretrained(folder, **_for("tokenizer", kwargs))
+    if name == "feature_extractor":
+        return AutoFeatureExtractor.from_pretrained(folder, **_for("feature_extractor", kwargs))
+    return AutoImageProcessor.from_pretrained(folder, **({"backend": "pil"} | _for("image", kwargs)))
+
+
+def _video_settings(folder: Path) -> dict[str, Any]:
+    """The video processor's settings, looked for where transformers does."""
+    found = read_facts(folder / VIDEO_FILE) or read_facts(folder / "processor_config.json").get(
+        "video_processor"
+    )
+    if found:
+        return dict(found)
+    images = read_facts(folder / "preprocessor_config.json")
+    return {name: value for name, value in images.items() if name != "image_processor_type"}
 
 
 def _accept(processor: ProcessorMixin, name: str, part: Any) -> type:
@@ -148,10 +162,12 @@ _TOKENIZER_ARGUMENTS = frozenset({"model_max_length", "padding_side", "truncatio
 
 
 def _for(part: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments meant for the tokenizer, or for the image processor."""
+    """The arguments meant for the tokenizer, the feature extractor or the image processor."""
     shared = {"trust_remote_code", "revision", "token", "cache_dir", "local_files_only"}
     if part == "tokenizer":
         return {key: value for key, value in kwargs.items() if key in _TOKENIZER_ARGUMENTS | shared}
+    if part == "feature_extractor":
+        return {key: value for key, value in kwargs.items() if key in shared}
     return {
         key: value for key, value in kwargs.items() if key not in _TOKENIZER_ARGUMENTS | {"chat_template"}
     }

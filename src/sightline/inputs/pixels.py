@@ -76,8 +76,8 @@ def find_normalization(image_processor: Any) -> PixelNormalization | None:
         raw = raw_pixels(image_processor, [picture]).get(PIXELS)
         if not isinstance(finished, Tensor) or not isinstance(raw, Tensor) or raw.shape != finished.shape:
             return None
-        if raw.dtype != torch.uint8:
-            return None
+        if raw.dtype != torch.uint8 or raw.ndim not in (2, 4):
+            return None  # tiles per item are padded to a common number, with zeros that have to stay zeros
         layout: Literal["channels", "patches"] = "patches" if raw.ndim == 2 else "channels"
         found = PixelNormalization(
             scale=float(facts.get("rescale_factor", 1 / 255)),

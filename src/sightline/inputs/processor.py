@@ -300,8 +300,12 @@ class ItemProcessor:
         saved = self.processing_kwargs
         common = {key: value for key, value in saved.get("common", {}).items() if key not in ("padding",)}
         text = {"truncation": "longest_first"} | dict(saved.get("text", {}))
-        # Padding is the collator's: every item comes out at its own length.
-        text = {key: value for key, value in text.items() if key not in ("padding", "logits_to_keep")}
+        # Padding is the collator's: every item comes out at its own length, but for models that want the full one.
+        text = {
+            key: value
+            for key, value in text.items()
+            if key != "logits_to_keep" and (key != "padding" or value == "max_length")
+        }
         images = dict(saved.get("image", {}))
         if self.normalization is not None:
             images |= {"do_rescale": False, "do_normalize": False}

@@ -16,9 +16,17 @@ class CarriedVideoSettings(dict[str, Any]):
     one does not take video (see `modules.calls.processor_modalities`).
     """
 
-    # Read by transformers when the processor is called and saved.
+    # Read by transformers when the processor is called and saved; num_frames and fps by SmolVLM's.
     model_input_names: tuple[str, ...] = ()
     _auto_class = None
+
+    @property
+    def num_frames(self) -> int | None:
+        return self.get("num_frames")
+
+    @property
+    def fps(self) -> float | None:
+        return self.get("fps")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as they were read."""

@@ -162,9 +162,8 @@ class Encoder(nn.Module):
         wanted = {modality} if isinstance(modality, str) else set(modality)
         for backbone in self.backbones().values():
             calls = backbone.modalities
-            if wanted <= _base(calls) and (
-                len(wanted) == 1 or "message" in calls or tuple(sorted(wanted)) in calls
-            ):
+            call = next(iter(wanted)) if len(wanted) == 1 else tuple(sorted(wanted))
+            if call in calls or ("message" in calls and wanted <= _base(calls)):
                 return True
         first = self.parts[0]
         return isinstance(first, Router) and wanted <= set(first.table.fusion or {})

@@ -18,8 +18,11 @@ from sightline.modules.calls import Call, CallTable, Modality
 from sightline.modules.cpu import cpu_operators
 from sightline.modules.packing import TextPacking, adopt_attention
 
-# Entries of a micro-batch that are ours and never arguments of the model.
-_OURS = frozenset({"modality", "route", "fused", "prompt_length", "sentence_embedding", "token_embeddings"})
+# Entries of a micro-batch that are never arguments of the model: ours, and the labels that PaliGemma's processor
+# makes up for a language modelling loss.
+_OURS = frozenset(
+    {"modality", "route", "fused", "prompt_length", "sentence_embedding", "token_embeddings", "labels"}
+)
 
 
 class Backbone(Module):
@@ -183,7 +186,10 @@ def hidden_size(config: Any, *, pooled: bool = False) -> int:
     names = ["projection_dim"] if pooled else []
     names += ["hidden_size", "d_model", "hidden_dim", "dim", "n_embd"]
     nested = [facts.get(name) for name in ("text_config", "vision_config", "audio_config", "thinker_config")]
-    for source in (facts, *(one for one in nested if isinstance(one, dict))):
+    sources = [facts, *nested]
+    if not pooled:  # the language model's hidden states; PaliGemma 2 states another size at the top
+        sources.insert(0, facts.get("text_config"))
+    for source in (one for one in sources if isinstance(one, dict)):
         for name in names:
             if isinstance(source.get(name), int):
                 return int(source[name])

@@ -6,8 +6,7 @@ Most models need no entry here: vision-language models and text encoders take ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 from transformers import (
@@ -22,64 +21,10 @@ from transformers.utils import ModelOutput
 from sightline.errors import CheckpointError
 from sightline.inputs.processor import part_of
 from sightline.inputs.video_settings import CarriedVideoSettings
-
-Modality = str | tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A method of the model and the path to the wanted entry of its output (None: the output itself)."""
-
-    method: str = "forward"
-    output: str | tuple[str | int, ...] | None = "last_hidden_state"
-
-
-@dataclass(frozen=True)
-class CallTable:
-    """Calls per modality, and the feature they write.
-
-    Attributes:
-        calls: modality -> call. ``"message"`` stands for chat messages.
-        writes: ``token_embeddings`` or ``sentence_embedding``.
-    """
-
-    calls: Mapping[Modality, Call]
-    writes: str = "token_embeddings"
-
-    def groups(self) -> dict[Modality, str]:
-        """Modality -> name shared by modalities that may share a forward pass."""
-        if "message" in self.calls:
-            return dict.fromkeys(self.calls, "message")
-        return {key: "+".join(key) if isinstance(key, tuple) else key for key in self.calls}
-
+from sightline.modules.call_table import Call, CallTable, Modality
+from sightline.modules.quirks import quirk_of
 
 _FORWARD = Call()
-_BOTH = ("image", "text")
-_AUDIO = CallTable({"audio": _FORWARD})
-
-# Model types the rules below get wrong, with the reason.
-EXCEPTIONS: Mapping[str, CallTable] = {
-    # forward needs text and image at once; each alone has a method of its own.
-    "blip": CallTable(
-        {
-            "text": Call("get_text_features", "pooler_output"),
-            "image": Call("get_image_features", "pooler_output"),
-            _BOTH: Call("get_multimodal_features", "pooler_output"),
-        },
-        "sentence_embedding",
-    ),
-    # no text without an image
-    "paligemma": CallTable({_BOTH: _FORWARD}),
-    "kosmos-2": CallTable({_BOTH: _FORWARD}),
-    "vilt": CallTable({_BOTH: _FORWARD}),
-    # their processors carry a tokenizer for a decoder that is not used
-    **dict.fromkeys(
-        ("hubert", "moonshine", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2",
-         "wav2vec2-conformer", "wavlm", "whisper"),
-        _AUDIO,
-    ),
-}  # fmt: skip
-
 _PARTS = {
     "tokenizer": "text",
     "image_processor": "image",
@@ -98,7 +43,7 @@ def infer_calls(model: PreTrainedModel, processor: Any) -> CallTable:
     Raises:
         CheckpointError: no modality can be found.
     """
-    known = EXCEPTIONS.get(model.config.model_type)
+    known = quirk_of(model.config.model_type).calls
     if known is not None:
         if chat_template(processor) and known.writes == "token_embeddings" and "message" not in known.calls:
             return CallTable({**known.calls, "message": _FORWARD}, known.writes)
