@@ -1,0 +1,66 @@
+"""Sentence Transformers on the zoo's vision-language models, as a program that has torchvision::
+
+    python -m support.zoo.oracle FOLDER_WITH_TORCHVISION|installed WORK KEY...
+
+WORK/KEY holds ``ours`` (saved by Sightline) and ``bare`` (the tiny checkpoint itself). It gets::
+
+    ours.npz    what ST reads from ours: one array per input, images through PIL
+    theirs/     the checkpoint saved by ST
+    theirs.npz  ST's vectors of it
+    error.txt   why ST could not do one of these, where it could not
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from support.st_oracle import import_torchvision
+from support.zoo.architectures import ARCHITECTURES
+from support.zoo.inputs import PROMPT, inputs_for
+
+
+def vectors(model: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """NumPy arrays by input, from either library's model; texts also with a prompt."""
+    import numpy as np
+
+    found = {kind: np.asarray(model.encode(inputs_for(kind))) for kind in kinds}
+    if "text" in kinds:
+        found["prompted"] = np.asarray(model.encode(inputs_for("text"), prompt=PROMPT))
+        found["query"] = np.asarray(model.encode_query(inputs_for("text")))
+    return found
+
+
+def _load(folder: Path) -> Any:
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoImageProcessor
+
+    model: Any = SentenceTransformer(str(folder), device="cpu")
+    model[0].processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    return model
+
+
+def main() -> None:
+    torchvision, work, *keys = sys.argv[1:]
+    import_torchvision(torchvision)
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(1)
+    for key in keys:
+        folder, kinds = Path(work) / key, ARCHITECTURES[key].inputs
+        try:
+            np.savez(folder / "ours.npz", **vectors(_load(folder / "ours"), kinds))
+            model = _load(folder / "bare")
+            np.savez(folder / "theirs.npz", **vectors(model, kinds))
+            model.save_pretrained(str(folder / "theirs"))
+        except Exception:  # the tests say what went wrong, model by model
+            (folder / "error.txt").write_text(traceback.format_exc())
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    main()
