@@ -196,8 +196,9 @@ def settle_tokenizer(
 
 def default_pooling(config: PretrainedConfig) -> str:
     """``lasttoken`` for causal and vision-language decoders, whose last position alone has seen everything;
-    ``mean`` for encoders."""
-    if config.is_encoder_decoder or getattr(config, "is_causal", None) is False:
+    ``mean`` for encoders, also those made of a decoder that looks both ways (EmbeddingGemma)."""
+    both_ways = config.to_dict().get("use_bidirectional_attention") is True
+    if config.is_encoder_decoder or both_ways or getattr(config, "is_causal", None) is False:
         return "mean"
     kind = config.model_type
     architecture = (config.architectures or [""])[0]

@@ -69,6 +69,7 @@ ARCHITECTURES = {
         Architecture("CLIP", dual.clip, ("text", "image"), None),
         Architecture("SigLIP", dual.siglip, ("text", "image"), None, notes=_NEIGHBOURS),
         Architecture("SigLIP 2 (NaFlex)", dual.siglip2, ("text", "image"), None, notes=_NEIGHBOURS),
+        Architecture("BLIP", dual.blip, ("text", "image", "text+image"), None),
         Architecture("BERT", text.bert, ("text",), "mean"),
         Architecture("ModernBERT", text.modernbert, ("text",), "mean"),
         Architecture("XLM-RoBERTa", text.xlm_roberta, ("text",), "mean"),

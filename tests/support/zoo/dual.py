@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from support.st_folders import write
-from support.tiny_models import TRAINING_TEXT
+from support.tiny_models import TRAINING_TEXT, bert_tokenizer
 from support.zoo.vision_language import GEMMA, GEMMA_NAMES, MEAN, TILE
-from support.zoo.words import framed, gemma_words, save_model, save_words, vision
+from support.zoo.words import framed, gemma_words, name_class, save_model, save_words, vision
 
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 
@@ -100,3 +100,40 @@ def siglip2(folder: Path) -> Path:
     facts = {name: value for name, value in vision().items() if name != "image_size"}
     config = Siglip2Config(text_config=text, vision_config={**facts, "num_patches": 16})
     return save_model(folder, Siglip2Model, config)
+
+
+def _bert_files(folder: Path, kind: str, **settings: Any) -> int:
+    size = bert_tokenizer(folder, limit=32)
+    name_class(folder, "tokenizer_config.json", processor_class=f"{kind}Processor")
+    write(
+        folder / "preprocessor_config.json",
+        {
+            "image_processor_type": f"{kind}ImageProcessor",
+            "processor_class": f"{kind}Processor",
+            **MEAN,
+            **settings,
+        },
+    )
+    return size
+
+
+def blip(folder: Path) -> Path:
+    """BLIP: a text, an image, or a text that looks at an image."""
+    from transformers import BlipConfig, BlipModel
+
+    text = {
+        "vocab_size": _bert_files(folder, "Blip", size=TILE), "hidden_size": 32, "encoder_hidden_size": 32,
+        "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 32,
+        "bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
+    }  # fmt: skip
+    seen = vision(initializer_range=0.02)
+    return save_model(folder, BlipModel, BlipConfig(text_config=text, vision_config=seen, projection_dim=24))
+
+
+def vilt(folder: Path) -> Path:
+    """ViLT: one tower over words and patches, drawn in a random order."""
+    from transformers import ViltConfig, ViltModel
+
+    size = _bert_files(folder, "Vilt", size={"shortest_edge": 32}, size_divisor=8)
+    facts = {name: value for name, value in vision().items() if name != "projection_dim"}
+    return save_model(folder, ViltModel, ViltConfig(vocab_size=size, max_position_embeddings=32, **facts))
