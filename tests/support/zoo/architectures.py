@@ -20,7 +20,7 @@ class Architecture:
         build: writes a tiny checkpoint of random weights, bare or with the real one's ST files.
         inputs: what it embeds; the rows of the table.
         pooling: what a bare checkpoint gets (None: the model pools by itself).
-        video: its processor takes videos where torchvision is installed; ST needs torchvision to load it at all.
+        video: its processor takes videos, too, for which ST needs torchvision to load it at all.
         bare: the checkpoint has no ST files.
         notes: input -> what there is to say about it in the table.
     """
@@ -39,7 +39,7 @@ class Architecture:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What `Encoder.modalities` says where torchvision is not installed."""
+        """What `Encoder.modalities` says, videos aside."""
         parts = {part for kind in self.inputs for part in kind.split("+")}
         return tuple(name for name in ("text", "image", "message") if name in parts)
 
