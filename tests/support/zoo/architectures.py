@@ -62,6 +62,7 @@ ARCHITECTURES = {
         Architecture("Idefics3", vision_language.idefics3, MIXED, "lasttoken"),
         Architecture("SmolVLM", vision_language.smolvlm, MIXED, "lasttoken", video=True),
         Architecture("PaliGemma", vision_language.paligemma, ("text+image",), "lasttoken"),
+        Architecture("ModernVBERT", vision_language.modernvbert, MIXED, "mean"),
         Architecture("Gemma 3", vision_language.gemma3, MIXED, "lasttoken"),
         Architecture("LLaVA", vision_language.llava, MIXED, "lasttoken"),
         Architecture("LLaVA-OneVision", vision_language.llava_onevision, MIXED, "lasttoken", video=True),
@@ -74,6 +75,8 @@ ARCHITECTURES = {
         Architecture("ModernBERT", text.modernbert, ("text",), "mean"),
         Architecture("XLM-RoBERTa", text.xlm_roberta, ("text",), "mean"),
         Architecture("MPNet", text.mpnet, ("text",), "mean"),
+        Architecture("NomicBERT", text.nomic_bert, ("text",), "mean"),
+        Architecture("T5 (encoder)", text.t5, ("text",), "mean"),
         Architecture("Qwen3-Embedding", text.qwen3, ("text",), "lasttoken", bare=False),
         Architecture("EmbeddingGemma", text.embedding_gemma, ("text",), "mean", bare=False),
     )

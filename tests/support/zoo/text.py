@@ -173,3 +173,34 @@ def embedding_gemma(folder: Path) -> Path:
         },
     )
     return folder
+
+
+def nomic_bert(folder: Path) -> Path:
+    """Rotary positions in a BERT."""
+    from transformers import NomicBertConfig, NomicBertModel
+
+    config = NomicBertConfig(
+        vocab_size=tiny_models.bert_tokenizer(folder), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=64,
+    )  # fmt: skip
+    return save_model(folder, NomicBertModel, config)
+
+
+def t5(folder: Path) -> Path:
+    """The whole encoder-decoder, of which the encoder is taken."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    marks = ["<pad>", "</s>", "<unk>"]
+    tokenizer = save_words(
+        folder,
+        framed(byte_words(marks), None, "</s>"),
+        limit=64,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+    )
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, pad_token_id=0,
+        eos_token_id=1, decoder_start_token_id=0,
+    )  # fmt: skip
+    return save_model(folder, T5ForConditionalGeneration, config)

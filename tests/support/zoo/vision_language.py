@@ -258,3 +258,20 @@ def internvl(folder: Path) -> Path:
         image_seq_length=4,
     )
     return save_model(folder, InternVLForConditionalGeneration, config)
+
+
+def modernvbert(folder: Path) -> Path:
+    """A vision-language encoder: ModernBERT looks at the image both ways."""
+    from transformers import ModernVBertConfig, ModernVBertModel
+
+    size, image = _idefics3_files(folder, "Idefics3")
+    text = {
+        "model_type": "modernbert", "vocab_size": size, "hidden_size": 32, "intermediate_size": 48,
+        "num_hidden_layers": 4, "num_attention_heads": 2, "max_position_embeddings": 512, "local_attention": 16,
+        "pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    tower = {"model_type": "siglip_vision_model", "vision_use_head": False, **vision()}
+    config = ModernVBertConfig(
+        text_config=text, vision_config=tower, image_token_id=image, pixel_shuffle_factor=2
+    )
+    return save_model(folder, ModernVBertModel, config)
