@@ -91,7 +91,9 @@ class Backbone(Module):
         else:
             hidden_states = call.output is not None and "hidden_states" in call.output
             output = method(
-                **arguments, return_dict=True, **({"output_hidden_states": True} if hidden_states else {})
+                **arguments,
+                **({"return_dict": True} if self._returns_dict(call.method) else {}),
+                **({"output_hidden_states": True} if hidden_states else {}),
             )
             value = _entry(output, call.output)
         if value.ndim == 4:  # convolutional towers: (N, D, H, W) -> (N, H * W, D)
@@ -110,6 +112,11 @@ class Backbone(Module):
         if self.processor.normalization is not None:
             pixels = self.processor.normalization(pixels)
         return pixels.to(self.model.dtype)
+
+    def _returns_dict(self, method: str) -> bool:
+        """Whether a method can be asked for an output with names; BLIP's for text and image gives a bare tensor."""
+        names = self._arguments[method]
+        return names is None or bool(names & {"return_dict", "kwargs"})
 
     def _accepted(self, method: str, features: Mapping[str, Any]) -> dict[str, Any]:
         if method not in self._arguments:

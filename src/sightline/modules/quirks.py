@@ -47,7 +47,7 @@ QUIRKS: Mapping[str, Quirk] = {
             {
                 "text": Call("get_text_features", "pooler_output"),
                 "image": Call("get_image_features", "pooler_output"),
-                ("image", "text"): Call("get_multimodal_features", "pooler_output"),
+                ("image", "text"): Call("get_multimodal_features", None),
             },
             "sentence_embedding",
         ),
