@@ -92,13 +92,14 @@ def siglip2(folder: Path) -> Path:
         {
             "image_processor_type": "Siglip2ImageProcessor",
             "processor_class": "Siglip2Processor",
-            "patch_size": 8,
-            "max_num_patches": 16,
+            # Siglip2Processor passes these on every call, whatever the files say.
+            "patch_size": 16,
+            "max_num_patches": 256,
             **HALF,
         },
     )
-    facts = {name: value for name, value in vision().items() if name != "image_size"}
-    config = Siglip2Config(text_config=text, vision_config={**facts, "num_patches": 16})
+    facts = {name: value for name, value in vision(patch_size=16).items() if name != "image_size"}
+    config = Siglip2Config(text_config=text, vision_config={**facts, "num_patches": 256})
     return save_model(folder, Siglip2Model, config)
 
 
@@ -124,7 +125,7 @@ def blip(folder: Path) -> Path:
     text = {
         "vocab_size": _bert_files(folder, "Blip", size=TILE), "hidden_size": 32, "encoder_hidden_size": 32,
         "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 32,
-        "bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
+        "bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "initializer_range": 0.2,
     }  # fmt: skip
     seen = vision(initializer_range=0.02)
     return save_model(folder, BlipModel, BlipConfig(text_config=text, vision_config=seen, projection_dim=24))

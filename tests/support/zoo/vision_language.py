@@ -113,6 +113,7 @@ def gemma3_text(size: int, **facts: Any) -> dict[str, Any]:
 
 
 def gemma3(folder: Path) -> Path:
+    import torch
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     images = ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
@@ -141,7 +142,13 @@ def gemma3(folder: Path) -> Path:
         eoi_token_index=end,
         image_token_index=soft,
     )
-    return save_model(folder, Gemma3ForConditionalGeneration, config)
+    save_model(folder, Gemma3ForConditionalGeneration, config)
+    # transformers draws the projection of images as zeros.
+    model = Gemma3ForConditionalGeneration.from_pretrained(folder)
+    with torch.no_grad():
+        model.model.multi_modal_projector.mm_input_projection_weight.normal_(std=0.2)
+    model.save_pretrained(folder)
+    return folder
 
 
 def llava(folder: Path) -> Path:
