@@ -68,15 +68,15 @@ def test_texts_of_siglip_come_at_full_length(build: Callable[[Path], Path], tmp_
     """Its text tower reads the last position, so a shorter padding would give another vector."""
     encoder = load(build(tmp_path / "model"))
     items = encoder.backbones()[""].processor
-    assert items.processing_kwargs["text"] == {"padding": "max_length", "max_length": 16}
+    assert items.processing_kwargs["text"] == {"padding": "max_length", "max_length": 64}
     texts = ["hello", "the annual report shows a table of operating costs, and then some more of it"]
-    direct = items.tokenizer(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
+    direct = items.tokenizer(texts, padding="max_length", max_length=64, truncation=True, return_tensors="pt")
     with torch.no_grad():
         wanted = encoder.backbones()[""].model.get_text_features(**direct).pooler_output
     assert (encoder.encode(texts).values - wanted).abs().max() <= 1e-6
     encoder.save_pretrained(tmp_path / "saved")
     facts = json.loads((tmp_path / "saved" / "sentence_bert_config.json").read_text())
-    assert facts["processing_kwargs"]["text"] == {"padding": "max_length", "max_length": 16}
+    assert facts["processing_kwargs"]["text"] == {"padding": "max_length", "max_length": 64}
 
 
 def test_the_checkpoints_own_padding_wins(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def clip(folder: Path) -> Path:
 def _siglip_words(folder: Path, **settings: Any) -> dict[str, Any]:
     """Gemma's tokenizer as SigLIP 2 uses it (texts end with ``<eos>``); returns a text tower's settings."""
     raw = framed(gemma_words(GEMMA), None, "<eos>")
-    tokenizer = save_words(folder, raw, limit=16, **GEMMA_NAMES, **settings)
+    tokenizer = save_words(folder, raw, limit=64, **GEMMA_NAMES, **settings)
     return {
         "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "max_position_embeddings": 16, "pad_token_id": 0, "bos_token_id": 2,
+        "num_attention_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 2,
         "eos_token_id": 1,
     }  # fmt: skip
 
