@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from support.st_oracle import import_torchvision
-from support.zoo.architectures import ARCHITECTURES
 from support.zoo.inputs import PROMPT, inputs_for
 
 
@@ -48,6 +47,9 @@ def main() -> None:
     import_torchvision(torchvision)
     import numpy as np
     import torch
+
+    # Not before: it imports transformers, which looks for torchvision once.
+    from support.zoo.architectures import ARCHITECTURES
 
     torch.set_num_threads(1)
     for key in keys:
