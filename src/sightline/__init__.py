@@ -28,12 +28,16 @@ __all__ = [
     "Matryoshka",
     "OnlineContrastive",
     "OrthogonalRegularization",
+    "QueryExpansion",
     "Recipe",
     "Reranker",
     "RetrievalEvaluator",
+    "RoleTexts",
     "Searcher",
     "SightlineError",
     "Sum",
+    "TokenMask",
+    "TokenPooling",
     "Trainer",
     "TrainingArguments",
     "Triplet",
@@ -62,12 +66,16 @@ _HOMES: dict[str, str] = {
     "Matryoshka": "sightline.losses.compose",
     "OnlineContrastive": "sightline.losses.pairwise",
     "OrthogonalRegularization": "sightline.losses.regularization",
+    "QueryExpansion": "sightline.inputs.roles",
     "Recipe": "sightline.config.recipe",
     "Reranker": "sightline.models.reranker",
     "RetrievalEvaluator": "sightline.evaluation.retrieval",
+    "RoleTexts": "sightline.inputs.roles",
     "Searcher": "sightline.search.searcher",
     "SightlineError": "sightline.errors",
     "Sum": "sightline.losses.compose",
+    "TokenMask": "sightline.modules.token_mask",
+    "TokenPooling": "sightline.modules.token_pooling",
     "Trainer": "sightline.training.trainer",
     "TrainingArguments": "sightline.training.arguments",
     "Triplet": "sightline.losses.triplets",
@@ -84,6 +92,8 @@ if TYPE_CHECKING:
     from sightline.documents.ingest import ingest as ingest
     from sightline.errors import SightlineError as SightlineError
     from sightline.evaluation.retrieval import RetrievalEvaluator as RetrievalEvaluator
+    from sightline.inputs.roles import QueryExpansion as QueryExpansion
+    from sightline.inputs.roles import RoleTexts as RoleTexts
     from sightline.losses.compose import Matryoshka as Matryoshka
     from sightline.losses.compose import Sum as Sum
     from sightline.losses.contrastive import InfoNCE as InfoNCE
@@ -100,6 +110,8 @@ if TYPE_CHECKING:
     from sightline.losses.triplets import Triplet as Triplet
     from sightline.models.encoder import Encoder as Encoder
     from sightline.models.reranker import Reranker as Reranker
+    from sightline.modules.token_mask import TokenMask as TokenMask
+    from sightline.modules.token_pooling import TokenPooling as TokenPooling
     from sightline.runs.train import run_recipe as run_recipe
     from sightline.search.index import build_index as build_index
     from sightline.search.searcher import Searcher as Searcher

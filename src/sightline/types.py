@@ -270,6 +270,35 @@ class Embeddings:
             return Embeddings(torch.from_numpy(packed), self.mask)
         return Embeddings(torch.from_numpy((packed.astype(np.int16) - 128).astype(np.int8)), self.mask)
 
+    def tokens(self) -> list[Tensor]:
+        """The token vectors (t, D) of each item, without padding.
+
+        Raises:
+            InputError: one vector per item.
+        """
+        if self.mask is None:
+            from sightline.errors import InputError
+
+            raise InputError("these embeddings have one vector per item, so there are no token vectors")
+        mask = self.mask.bool()
+        return [values[real] for values, real in zip(self.values, mask, strict=True)]
+
+    def compact(self) -> Embeddings:
+        """Real tokens first, in order, and no padding beyond the longest item; single vectors as they are."""
+        return self if self.mask is None else Embeddings.ragged(self.tokens())
+
+    @staticmethod
+    def ragged(tokens: Sequence[Tensor]) -> Embeddings:
+        """Multi-vector embeddings out of the token vectors (t, D) of each item; zeros where there is no token."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        if not tokens:
+            raise ValueError("nothing to put together")
+        values = pad_sequence(list(tokens), batch_first=True)
+        lengths = torch.tensor([len(one) for one in tokens], device=values.device)
+        return Embeddings(values, torch.arange(values.shape[1], device=values.device) < lengths[:, None])
+
     @staticmethod
     def concatenate(parts: Sequence[Embeddings]) -> Embeddings:
         """All rows of ``parts`` in order; multi-vector parts are padded to the longest."""

@@ -69,6 +69,8 @@ def cases(ranks: Ranks) -> Iterator[tuple[str, Loss, list[list[tuple[int, ...]]]
             yield f"{name}, {loss_name}", loss, batches, kept, False
     for kept in (None, 0):
         yield f"multi-vector, kept {kept}", Scores(), [ROWS, ROWS[:1]], kept, True
+        maxsim = InfoNCE(temperature=1.0, symmetric=True, similarity="maxsim")
+        yield f"maxsim, kept {kept}", maxsim, [ROWS, ROWS[:1]], kept, True
 
 
 def run(

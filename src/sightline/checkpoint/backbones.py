@@ -29,6 +29,7 @@ from sightline.errors import CheckpointError
 from sightline.inputs.chat import infer_format
 from sightline.inputs.pixels import find_normalization
 from sightline.inputs.processor import ItemProcessor, part_of
+from sightline.inputs.roles import RoleTexts
 from sightline.inputs.shortcuts import take_shortcuts
 from sightline.modules.backbone import Backbone
 from sightline.modules.calls import CallTable, Modality, chat_template, infer_calls, processor_modalities
@@ -41,6 +42,9 @@ _KWARG_NAMES = {
     "config_kwargs": ("config_args", "config_kwargs"),
 }
 
+
+# Of `transformer_task`: models that give token vectors, projected and normalised.
+RETRIEVAL = "retrieval"
 
 # What transformers raises for a checkpoint it cannot read.
 _LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
@@ -68,15 +72,16 @@ def load_backbone(
         CheckpointError: not a checkpoint transformers can load.
     """
     facts = dict(facts or {})
-    if facts.get("transformer_task", "feature-extraction") != "feature-extraction":
-        raise CheckpointError(
-            f"{folder}: made for the task {facts['transformer_task']!r}, so it gives no embeddings"
-        )
+    task = facts.get("transformer_task", "feature-extraction")
+    if task not in ("feature-extraction", RETRIEVAL):
+        raise CheckpointError(f"{folder}: made for the task {task!r}, so it gives no embeddings")
     kwargs = keyword_groups(facts, options)
     config = read_config(folder, kwargs, options)
     quirk = quirk_of(config.model_type)
     loader: Any = AutoModel if quirk.encoder is None else attrgetter(quirk.encoder)(transformers)
-    if quirk.encoder is None:
+    if task == RETRIEVAL:
+        loader = _retrieval_class(config, folder)
+    elif quirk.encoder is None:
         kwargs["model_kwargs"]["trust_remote_code"] = options.trust_remote_code
     model, missing = load_model(loader, folder, config, kwargs["model_kwargs"])
     # transformers' pooler is excepted: encoders are rightly saved without it, and nothing here reads it.
@@ -87,7 +92,8 @@ def load_backbone(
     )
     table = table or infer_calls(model, processor)
     items = item_processor(processor, table, config, facts, arguments)
-    backbone = Backbone(model, items, table, task=facts.get("transformer_task", "feature-extraction"))
+    texts = RoleTexts.from_facts(facts, str(folder))
+    backbone = Backbone(model, items, table, task=task, texts=texts)
     return backbone, default_pooling(config) if table.writes == "token_embeddings" else None
 
 
@@ -114,11 +120,25 @@ def item_processor(
         message_format=facts.get("modality_config", {}).get("message", {}).get("format")
         or infer_format(chat_template(processor)),
         processing_kwargs=processing,
-        normalization=_normalization(processor, processing.get("image", {})),
+        # Processors of retrieval models give images a layout of their own, which is left to them.
+        normalization=None
+        if facts.get("transformer_task") == RETRIEVAL
+        else _normalization(processor, processing.get("image", {})),
         patch_size=_patch_size(config),
     )
     settle_tokenizer(items, config, facts, arguments)
     return items
+
+
+def _retrieval_class(config: PretrainedConfig, folder: Path) -> Any:
+    """transformers has no Auto class for them."""
+    for name in config.architectures or []:
+        if name.endswith("ForRetrieval") and (found := getattr(transformers, name, None)) is not None:
+            return found
+    raise CheckpointError(
+        f"{folder}: made for the task {RETRIEVAL!r}, but its architecture {config.architectures} is none of "
+        "transformers' retrieval models (ColPali, ColQwen2, ColModernVBert)"
+    )
 
 
 def keyword_groups(facts: Mapping[str, Any], options: LoadOptions) -> dict[str, dict[str, Any]]:

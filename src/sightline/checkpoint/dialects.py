@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sightline.errors import CheckpointError
+from sightline.errors import CheckpointError, ConfigError
 from sightline.modules.calls import Call, CallTable
+from sightline.modules.token_mask import TokenMask
+from sightline.modules.token_pooling import TokenPooling
 
 # Class name at the end of the path -> our kind. ST moved its modules between packages in every major
 # release (models.X, models.X.X, sentence_transformer.modules.x.X, base.modules.x.X); the name stayed.
@@ -21,10 +23,13 @@ _KINDS: Mapping[str, str] = {
     "Router": "router",
     "Asym": "router",
     "LogitScore": "logit_score",
+    "MultiVectorMask": "token_mask",
+    "HierarchicalTokenPooling": "token_pooling",
 }
 
 # Multimodal backbones came with ST 5.4, under this path; rerankers' own modules.json with ST 6.
 MULTIMODAL_BACKBONE = "sentence_transformers.base.modules.transformer.Transformer"
+_MULTI_VECTOR = "sentence_transformers.multi_vector_encoder.modules"  # with ST 6
 
 # What we write: the spelling every release from 2 to 6 reads, except where only a newer one can say it.
 SPELLINGS: Mapping[str, str] = {
@@ -35,6 +40,8 @@ SPELLINGS: Mapping[str, str] = {
     "layer_norm": "sentence_transformers.models.LayerNorm",
     "dropout": "sentence_transformers.models.Dropout",
     "router": "sentence_transformers.models.Router",
+    "token_mask": f"{_MULTI_VECTOR}.multi_vector_mask.MultiVectorMask",
+    "token_pooling": f"{_MULTI_VECTOR}.token_pooling.HierarchicalTokenPooling",
     "sequence_scores": MULTIMODAL_BACKBONE,
     "language_model": MULTIMODAL_BACKBONE,
     "logit_score": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore",
@@ -48,6 +55,8 @@ FOLDER_NAMES: Mapping[str, str] = {
     "layer_norm": "LayerNorm",
     "dropout": "Dropout",
     "router": "Router",
+    "token_mask": "MultiVectorMask",
+    "token_pooling": "HierarchicalTokenPooling",
     "sequence_scores": "Transformer",
     "language_model": "Transformer",
     "logit_score": "LogitScore",
@@ -72,7 +81,7 @@ def kind_of(class_path: str, where: str) -> str:
         CheckpointError: a class outside Sentence Transformers, or one without an equivalent here.
     """
     package, _, name = class_path.rpartition(".")
-    if package.split(".")[0] not in ("sentence_transformers", "sightline"):
+    if package.split(".")[0] not in ("sentence_transformers", "sightline", "pylate"):
         raise CheckpointError(
             f"{where}: the checkpoint asks for the class {class_path!r}; code named in a checkpoint is never run"
         )
@@ -113,6 +122,44 @@ def legacy_pooling_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
         **flags,
         "include_prompt": facts["include_prompt"],
     }
+
+
+def token_mask(facts: Mapping[str, Any], where: str) -> TokenMask:
+    """A token mask out of its file.
+
+    Raises:
+        CheckpointError: an entry that is no list.
+    """
+    tasks = facts.get("skiplist_tasks") or ["document"]
+    words, keep = facts.get("skiplist_words") or [], facts.get("keep_only_token_ids")
+    tasks = [tasks] if isinstance(tasks, str) else tasks
+    for name, value in (
+        ("skiplist_words", words),
+        ("skiplist_tasks", tasks),
+        ("keep_only_token_ids", keep or []),
+    ):
+        if not isinstance(value, list):
+            raise CheckpointError(f"{where}: {name} is a {type(value).__name__}, not a list")
+    return TokenMask(words, skiplist_tasks=tasks, keep_only_token_ids=keep)
+
+
+def token_pooling(facts: Mapping[str, Any], where: str) -> TokenPooling:
+    """A token pooling out of its file.
+
+    Raises:
+        CheckpointError: a value that cannot be.
+    """
+    tasks = facts.get("tasks") or ["document"]
+    try:
+        return TokenPooling(
+            float(facts.get("pool_factor", 1.0)),
+            protected=int(facts.get("num_protected_tokens", 1)),
+            # ST before the entry did not normalise, and reads files without it so.
+            normalize=bool(facts.get("normalize_embeddings", False)),
+            tasks=[tasks] if isinstance(tasks, str) else tasks,
+        )
+    except (ConfigError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{where}: {error}") from error
 
 
 def call_table(data: Mapping[str, Any], where: str) -> CallTable | None:

@@ -16,6 +16,7 @@ SIGHTLINE = "sightline.json"
 ROUTER = "router_config.json"
 # ST's names of what a checkpoint is; the first where it does not say.
 EMBEDDER = "SentenceTransformer"
+MULTI_VECTOR = "MultiVectorEncoder"
 RERANKER = "CrossEncoder"
 # Names ST 2 gave the backbone's own file, by architecture.
 BACKBONE_FILES = (

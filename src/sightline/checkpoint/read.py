@@ -12,12 +12,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from sightline.checkpoint import dialects, layout
+from sightline.checkpoint import dialects, late, layout
 from sightline.checkpoint.backbones import load_backbone
 from sightline.checkpoint.options import LoadOptions
 from sightline.errors import CheckpointError
 from sightline.modules.base import Module
-from sightline.modules.heads import ACTIVATIONS, Dense, Dropout, LayerNorm, Normalize, activation_named
+from sightline.modules.heads import (
+    ACTIVATIONS,
+    POOLED,
+    Dense,
+    Dropout,
+    LayerNorm,
+    Normalize,
+    activation_named,
+)
 from sightline.modules.language_model import LogitScore
 from sightline.modules.pooling import Pooling
 from sightline.modules.router import Router, RoutingTable
@@ -34,22 +42,41 @@ class Checkpoint:
     own: dict[str, Any]
 
 
-def read_checkpoint(folder: Path, options: LoadOptions) -> Checkpoint:
+def read_checkpoint(folder: Path, options: LoadOptions, *, multi_vector: bool = False) -> Checkpoint:
     """Reads a checkpoint of ours, of ST 2 to 6, or a bare transformers one.
+
+    Args:
+        folder: where it lies.
+        options: how its transformers parts are loaded.
+        multi_vector: make a late-interaction model of one that pools.
 
     Raises:
         CheckpointError: a file is missing or malformed, or a class has no equivalent here.
     """
     own = layout.read_facts(folder / layout.SIGHTLINE)
-    facts = layout.ModelFacts.from_json(layout.read_facts(folder / layout.MODEL), str(folder / layout.MODEL))
+    saved = layout.read_facts(folder / layout.MODEL)
+    facts = layout.ModelFacts.from_json(saved, str(folder / layout.MODEL))
     if (folder / layout.MODULES).is_file():
-        parts = [read_part(entry, folder, options, own) for entry in layout.read_modules(folder)]
+        heritage = late.take_facts(saved, facts) if late.is_late(saved) else None
+        parts = [read_part(entry, folder, options, own, heritage) for entry in layout.read_modules(folder)]
         if not parts:
             raise CheckpointError(f"{folder / layout.MODULES}: lists no module")
+        if heritage is not None:
+            parts = late.complete(parts, heritage)
+        elif multi_vector:
+            parts = _to_tokens(parts, facts, folder)
         return Checkpoint(parts, facts, own)
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise CheckpointError(f"{folder}: neither modules.json nor config.json, so there is no model in it")
-    return Checkpoint(_bare(folder, options), facts, own)
+    tokens = late.bare(folder, options, facts)
+    if tokens is None and multi_vector:
+        tokens = _to_tokens([load_backbone(folder, options)[0]], facts, folder)
+    return Checkpoint(_bare(folder, options) if tokens is None else tokens, facts, own)
+
+
+def _to_tokens(parts: list[Module], facts: layout.ModelFacts, folder: Path) -> list[Module]:
+    facts.model_type, facts.similarity_fn_name, facts.truncate_dim = layout.MULTI_VECTOR, None, None
+    return late.converted(parts, folder)
 
 
 def _bare(folder: Path, options: LoadOptions) -> list[Module]:
@@ -70,7 +97,11 @@ def _spoken(pooling: str) -> str:
 
 
 def read_part(
-    entry: layout.ModuleEntry, root: Path, options: LoadOptions, own: Mapping[str, Any] | None = None
+    entry: layout.ModuleEntry,
+    root: Path,
+    options: LoadOptions,
+    own: Mapping[str, Any] | None = None,
+    heritage: late.Heritage | None = None,
 ) -> Module:
     """One part of a checkpoint.
 
@@ -79,17 +110,24 @@ def read_part(
         root: the checkpoint's folder.
         options: arguments for transformers.
         own: content of ``sightline.json``.
+        heritage: of a late-interaction model, what it keeps elsewhere.
 
     Raises:
         CheckpointError: a file is missing or malformed, or its class has no equivalent here.
     """
-    folder = entry.folder(root)
-    return _read_kind(dialects.kind_of(entry.type, str(root / layout.MODULES)), folder, options, own or {})
+    kind = dialects.kind_of(entry.type, str(root / layout.MODULES))
+    return _read_kind(kind, entry.folder(root), options, own or {}, heritage)
 
 
-def _read_kind(kind: str, folder: Path, options: LoadOptions, own: Mapping[str, Any]) -> Module:
+def _read_kind(
+    kind: str,
+    folder: Path,
+    options: LoadOptions,
+    own: Mapping[str, Any],
+    heritage: late.Heritage | None = None,
+) -> Module:
     if kind in ("backbone", "clip"):
-        return _read_backbone(folder, options, clip=kind == "clip")
+        return _read_backbone(folder, options, clip=kind == "clip", texts=heritage.texts if heritage else {})
     if kind == "router":
         return _read_router(folder, options, own)
     where = str(folder / "config.json")
@@ -98,7 +136,9 @@ def _read_kind(kind: str, folder: Path, options: LoadOptions, own: Mapping[str, 
         dim, modes, include_prompt = dialects.pooling_facts(facts, where)
         return Pooling(dim, modes, include_prompt=include_prompt)
     if kind == "dense":
-        return load_weights(_dense(facts, where), folder)
+        # A projection of token vectors that does not say so is older than the entry.
+        default = POOLED if heritage is None else late.TOKENS
+        return load_weights(_dense({"module_input_name": default} | facts, where), folder)
     if kind == "layer_norm":
         return load_weights(LayerNorm(int(_need(facts, "dimension", where))), folder)
     if kind == "logit_score":
@@ -106,20 +146,24 @@ def _read_kind(kind: str, folder: Path, options: LoadOptions, own: Mapping[str, 
         return LogitScore(int(yes), None if no is None else int(no))
     if kind == "dropout":
         return Dropout(float(facts.get("dropout", 0.2)))
+    if kind == "token_mask":
+        return dialects.token_mask(facts, where)
+    if kind == "token_pooling":
+        return dialects.token_pooling(facts, where)
     return Normalize(
         input_name=facts.get("module_input_name", "sentence_embedding"),
         output_name=facts.get("module_output_name"),
     )
 
 
-def _read_backbone(folder: Path, options: LoadOptions, *, clip: bool) -> Module:
+def _read_backbone(folder: Path, options: LoadOptions, *, clip: bool, texts: Mapping[str, Any]) -> Module:
     facts: dict[str, Any] = {}
     for name in layout.BACKBONE_FILES:
         facts = layout.read_facts(folder / name)
         if facts:
             break
     table = dialects.call_table(facts, str(folder)) or (dialects.CLIP if clip else dialects.TEXT_ONLY)
-    backbone, _ = load_backbone(folder, options, facts=facts, table=table)
+    backbone, _ = load_backbone(folder, options, facts={**texts, **facts}, table=table)
     return backbone
 
 

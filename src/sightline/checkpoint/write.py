@@ -60,7 +60,7 @@ def write_checkpoint(
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     _write_parts(aside, parts)
-    facts.versions = _versions()
+    facts.versions = _versions(facts.model_type)
     write_json(aside / layout.MODEL, facts.to_json())
     if facts.activation_fn and isinstance(parts[0], SequenceScores):
         _name_activation(aside / "config.json", facts.activation_fn)
@@ -204,6 +204,7 @@ def _as_of_st2(part: Backbone) -> bool:
     return (
         dialects.is_text_only(part.table)
         and part.task == "feature-extraction"
+        and not part.texts.facts()
         and not part.processor.processing_kwargs
     )
 
@@ -240,13 +241,14 @@ def _write_router(part: Router, folder: Path) -> None:
     write_json(folder / layout.ROUTER, {"types": types, "structure": structure, "parameters": part.facts()})
 
 
-def _versions() -> dict[str, str]:
+def _versions(model_type: str) -> dict[str, str]:
     import torch
     import transformers
 
-    # ST reads its own version from here and warns about newer ones; 5.4.0 is the oldest that reads all we write.
+    # ST reads its own version from here and warns about newer ones; the oldest that reads
+    # what we write is 6.0.0 for multi-vector models and 5.4.0 for others.
     return {
-        "sentence_transformers": "5.4.0",
+        "sentence_transformers": "6.0.0" if model_type == layout.MULTI_VECTOR else "5.4.0",
         "sightline": __version__,
         "transformers": transformers.__version__,
         "pytorch": torch.__version__,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sightline.evaluation.ranking import TopK, merge_shards, search_top_k
+from sightline.evaluation.token_search import search_tokens
 from sightline.types import Embeddings
 
 if TYPE_CHECKING:
@@ -49,10 +50,19 @@ def gather_vectors(own: Embeddings | None, ranks: Ranks | None) -> Embeddings:
     if ranks is None:
         assert own is not None
         return own
-    told = ranks.exchange(None if own is None else own.values.float().cpu().numpy(), "gathering queries")
+    mine = None
+    if own is not None:
+        mine = own.values.float().cpu().numpy(), None if own.mask is None else own.mask.cpu().numpy()
+    told = ranks.exchange(mine, "gathering queries")
     import torch
 
-    return Embeddings(torch.cat([torch.from_numpy(one) for one in told if one is not None]))
+    return Embeddings.concatenate(
+        [
+            Embeddings(torch.from_numpy(one[0]), None if one[1] is None else torch.from_numpy(one[1]))
+            for one in told
+            if one is not None
+        ]
+    )
 
 
 def shared_search(
@@ -72,16 +82,18 @@ def shared_search(
         count: documents of all ranks.
         ranks: who shares the documents; all of them call the search with the same queries.
         depth: documents to find per query.
-        options: of `search_top_k`.
+        options: of `search_top_k`, or of `search_tokens` for token vectors.
     """
 
     def search(begin: int, end: int) -> dict[int, TopK]:
         first = 0 if ranks is None else ranks.share(count).start
         found = None
-        if documents is not None:
+        if documents is not None and queries.mask is None and documents.mask is None:
             found = search_top_k(
                 queries.values[begin:end], documents.values, depth, first_index=first, **options
             )
+        elif documents is not None:
+            found = search_tokens(queries[begin:end], documents, depth, first_index=first, **options)
         if ranks is None:
             assert found is not None
             return found

@@ -26,6 +26,7 @@ SEQUENCE_FILL: Mapping[str, int] = {
     "mm_token_type_ids": 0,
     "position_ids": 0,
     "special_tokens_mask": 1,
+    "expansion_positions": 0,  # of `inputs.roles`
 }
 
 

@@ -39,6 +39,16 @@ def whole_rows(embeddings: Embeddings, batch: Batch, *, loss: str, columns: int)
         ConfigError: the batch has fewer columns, or the model gives several vectors per item.
     """
     values_ND = at_least_float32(single_vectors(embeddings))
+    cells_PC, rows_P = chosen_rows(batch, loss=loss, columns=columns)
+    return values_ND[cells_PC.t()], rows_P
+
+
+def chosen_rows(batch: Batch, *, loss: str, columns: int) -> tuple[Tensor, Tensor]:
+    """(P, columns) items of the rows without an absent cell among the first ``columns``, and (P,) their numbers.
+
+    Raises:
+        ConfigError: the batch has fewer columns.
+    """
     if batch.columns_BC.shape[1] < columns:
         raise ConfigError(
             f"{loss} compares {columns} columns, but the batch has only "
@@ -46,7 +56,7 @@ def whole_rows(embeddings: Embeddings, batch: Batch, *, loss: str, columns: int)
         )
     cells_BC = batch.columns_BC[:, :columns]
     rows_P = (cells_BC >= 0).all(1).nonzero().squeeze(1)
-    return values_ND[cells_BC[rows_P].t()], rows_P
+    return cells_BC[rows_P], rows_P
 
 
 def target(batch: Batch, *, loss: str, ndims: tuple[int, ...] = (1,)) -> Tensor:

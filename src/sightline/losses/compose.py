@@ -74,7 +74,8 @@ class Matryoshka:
                 f"{embeddings.dim}; take out the larger dims"
             )
         weights = self.weights or ()
-        if isinstance(self.loss, ScoreLoss):
+        # The prefixes of token vectors have best matches of their own, so they are compared one by one.
+        if isinstance(self.loss, ScoreLoss) and embeddings.mask is None:
             parts = prefix_parts(
                 single_vectors(embeddings),
                 self.loss.plan(batch),

@@ -18,8 +18,7 @@ from torch import Tensor
 from sightline.errors import ConfigError
 from sightline.losses import masks
 from sightline.losses.base import ScoreTerm
-from sightline.losses.blockwise import prefix_parts
-from sightline.losses.columns import single_vectors
+from sightline.losses.scores import score_parts
 from sightline.losses.similarity import Similarity, check_similarity, check_temperature
 from sightline.types import Batch, Embeddings
 
@@ -45,7 +44,10 @@ class InfoNCE:
         symmetric: also score each positive against all distinct anchors, and take the mean of both
             directions (sentence-transformers: ``directions=("query_to_doc", "doc_to_query")`` with
             ``partition_mode="per_direction"``).
-        similarity: "cosine", or "dot" for vectors whose length carries meaning.
+        similarity: "cosine", or "dot" for vectors whose length carries meaning. Of token vectors (late interaction)
+            each query token's best match in the document is summed; "maxsim" does that with their products, as
+            "dot" does, and "meanmaxsim" takes the mean. Such sums grow with the query: a temperature of 1 suits
+            them.
 
     Raises:
         ConfigError: an argument is out of range, or (when called) the batch has only one column.
@@ -60,10 +62,8 @@ class InfoNCE:
         check_similarity(self.similarity, type(self).__name__)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
-        """``{"infonce": scalar}`` from (N, D) embeddings."""
-        values_ND = single_vectors(embeddings)
-        parts = prefix_parts(values_ND, self.plan(batch), [embeddings.dim], similarity=self.similarity)
-        return {name: part_K[0] for name, part_K in parts.items()}
+        """``{"infonce": scalar}`` from (N, D) embeddings, or (N, T, D) with a mask."""
+        return score_parts(embeddings, self.plan(batch), self.similarity, loss=type(self).__name__)
 
     @property
     def by_rows(self) -> bool:
@@ -88,20 +88,21 @@ class InfoNCE:
         # A batch without a single complete row has loss 0 (with a graph), not the mean of nothing.
         weight = 1.0 / max(len(anchors), 1)
         documents = masks.distinct(columns_BC[:, 1:])
-        directions = [(anchors, positives, documents)]
+        directions = [(anchors, positives, documents, True)]
         if self.symmetric:
             weight /= 2
-            directions.append((positives, anchors, masks.distinct(anchors)))
+            directions.append((positives, anchors, masks.distinct(anchors), False))
         return tuple(
             SoftmaxRows(
                 name="infonce",
-                left=queries[rows],
+                left=lefts[rows],
                 right=candidates,
                 scale=1.0 / self.temperature,
                 weight=weight,
-                excluded=masks.exclusions(queries, targets, candidates, batch.keys_N, rows),
+                excluded=masks.exclusions(lefts, targets, candidates, batch.keys_N, rows),
+                left_asks=left_asks,
             )
-            for queries, targets, candidates in directions
+            for lefts, targets, candidates, left_asks in directions
         )
 
 
@@ -112,6 +113,7 @@ class SoftmaxRows:
     Attributes:
         name, left, right, scale, weight: see `ScoreTerm`.
         excluded: each row's target, and the candidates that are no negatives of it.
+        left_asks: see `losses.late.DirectedTerm`.
     """
 
     name: str
@@ -120,6 +122,7 @@ class SoftmaxRows:
     scale: float
     weight: float
     excluded: masks.Exclusions
+    left_asks: bool = True
 
     def rows(self, scores_lR: Tensor, begin: int, gradient_lR: Tensor | None) -> Tensor:
         """(l,) negative log-probability of the targets; the gradient is probability minus one at the target."""

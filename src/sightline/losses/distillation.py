@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, kl_div, log_softmax, softmax
 
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
+from sightline.losses.scores import document_scores
 from sightline.losses.similarity import Similarity, check_similarity
 from sightline.types import Batch, Embeddings
 
@@ -33,7 +33,7 @@ class MarginMSE:
     long as there are negatives), or its scores of the positive and the negatives (one longer).
 
     Args:
-        similarity: of the student, "dot" or "cosine".
+        similarity: of the student, as of `InfoNCE`.
     """
 
     similarity: Similarity = "dot"
@@ -42,11 +42,10 @@ class MarginMSE:
         check_similarity(self.similarity, type(self).__name__)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
-        """``{"margin_mse": scalar}`` from (N, D) embeddings and the teacher's margins or scores."""
+        """``{"margin_mse": scalar}`` from embeddings and the teacher's margins or scores."""
         name = type(self).__name__
         columns = batch.columns_BC.shape[1]
-        vectors, rows_P = whole_rows(embeddings, batch, loss=name, columns=max(columns, 3))
-        scores_Pn = _scores(vectors, self.similarity)
+        scores_Pn, rows_P = document_scores(embeddings, batch, self.similarity, loss=name)
         wanted = target(batch, loss=name, ndims=(1, 2)).to(scores_Pn)[rows_P]
         wanted_Pn = wanted[:, None] if wanted.ndim == 1 else wanted
         negatives = columns - 2
@@ -71,7 +70,7 @@ class DistillKL:
     Columns: query and two documents or more. The target is the list of the teacher's scores, one per document.
 
     Args:
-        similarity: of the student, "dot" or "cosine".
+        similarity: of the student, as of `InfoNCE`.
         temperature: of the student, above 0.
         teacher_temperature: by default the student's.
     """
@@ -87,10 +86,9 @@ class DistillKL:
                 raise ConfigError(f"DistillKL needs temperatures above 0, not {value}")
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
-        """``{"distill_kl": scalar}`` from (N, D) embeddings and the teacher's (B, n) scores."""
+        """``{"distill_kl": scalar}`` from embeddings and the teacher's (B, n) scores."""
         name = type(self).__name__
-        vectors, rows_P = whole_rows(embeddings, batch, loss=name, columns=max(batch.columns_BC.shape[1], 3))
-        scores_Pn = _scores(vectors, self.similarity)
+        scores_Pn, rows_P = document_scores(embeddings, batch, self.similarity, loss=name)
         wanted_Pn = target(batch, loss=name, ndims=(2,)).to(scores_Pn)[rows_P]
         if wanted_Pn.shape[1] != scores_Pn.shape[1]:
             raise ConfigError(
@@ -149,11 +147,3 @@ class EmbeddingDistillation:
         else:
             apart = (vectors_CPD - wanted_CPD).norm(dim=-1)
         return {"embedding_distillation": apart.sum() / max(apart.numel(), 1)}
-
-
-def _scores(vectors_CPD: Tensor, similarity: Similarity) -> Tensor:
-    """(P, n) scores of each row's documents for its query, the first column."""
-    queries, documents = vectors_CPD[0], vectors_CPD[1:]
-    if similarity == "cosine":
-        return cosine_similarity(queries, documents, dim=-1).t()
-    return torch.einsum("pd,npd->pn", queries, documents)

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from sightline.errors import ConfigError
 
-Similarity = Literal["cosine", "dot"]
-SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot")
+# "cosine" and "dot" compare vectors, of token vectors the best matches are summed; the others are for token vectors
+# alone: their products, summed ("maxsim") or averaged ("meanmaxsim") over the tokens of the query.
+Similarity = Literal["cosine", "dot", "maxsim", "meanmaxsim"]
+SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot", "maxsim", "meanmaxsim")
+MAXSIMS = ("maxsim", "meanmaxsim")
 
 
 def check_similarity(similarity: str, loss: str) -> None:

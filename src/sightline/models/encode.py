@@ -24,6 +24,7 @@ from sightline.models.encoding_output import FileOutput, MemoryOutput, Output
 from sightline.models.encoding_progress import Meter, Report, reporting
 from sightline.models.encoding_windows import Slice, Window, slices, windows
 from sightline.models.items import Items
+from sightline.modules.token_pooling import TokenPooling
 from sightline.types import Cost, Embeddings, Features, Item, MicroBatch
 
 # Padded positions per forward pass. On a CPU small passes stay in cache; a GPU wants to be filled.
@@ -71,6 +72,7 @@ class Settings:
     dim: int | None = None
     normalize: bool = False
     bf16: bool = False
+    token_pooling: TokenPooling | None = None
     output: str | Path | None = None
     progress: bool | Report | None = None
     title: str = "Encoding"  # in front of the progress bar
@@ -80,7 +82,7 @@ def encode_items(encoder: Embedder, items: Items, settings: Settings) -> Embeddi
     """Embeds items; equal items are embedded once.
 
     Returns:
-        Embeddings (N, D) on the CPU in the order of the items.
+        Embeddings (N, D), or (N, T, D) with a mask, on the CPU in the order of the items.
 
     Raises:
         InputError: an item the model does not take; names its source.
@@ -115,7 +117,10 @@ def _run(encoder: Embedder, stream: Iterator[Item], settings: Settings, output: 
                 embedded = encoder(batch)
                 values = embedded if settings.dim is None else embedded.truncate(settings.dim)
                 values = Embeddings(values.values.float(), values.mask)
-                pieces.append(values.normalize() if settings.normalize else values)
+                values = (values.normalize() if settings.normalize else values).compact()
+                if settings.token_pooling is not None:
+                    values = settings.token_pooling.pool(values, role=settings.role)
+                pieces.append(values)
                 order += (numbers := batch.indices.tolist())
                 meter.done(sum(window.copies[number] for number in numbers), batch.cost)
         if piece.last:

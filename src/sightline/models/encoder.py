@@ -14,7 +14,7 @@ from sightline.checkpoint import layout
 from sightline.checkpoint.read import read_checkpoint
 from sightline.checkpoint.write import write_checkpoint
 from sightline.errors import CheckpointError, ConfigError, InputError
-from sightline.inputs.collate import group_name, split_group
+from sightline.models import anatomy
 from sightline.models.devices import usable_device
 from sightline.models.encode import Settings, encode_items
 from sightline.models.encoding_progress import Report
@@ -22,11 +22,12 @@ from sightline.models.items import items_of
 from sightline.models.loading import locate
 from sightline.models.preprocess import Collator, Preprocessor
 from sightline.models.sharing import push
-from sightline.models.similarity import SIMILARITIES, similarity
+from sightline.models.similarity import similarity, similarity_name, similarity_pairwise
 from sightline.models.verify import check_encoder
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.router import Router
+from sightline.modules.token_pooling import TokenPooling
 from sightline.types import MODALITIES, Embeddings, MicroBatch
 
 # Which prompt a role takes, in ST's order.
@@ -37,13 +38,14 @@ ROLE_PROMPTS: Mapping[str, tuple[str, ...]] = {
 
 
 class Encoder(nn.Module):
-    """An embedding model.
+    """An embedding model: one vector per item, or one per token (late interaction).
 
     Args:
         parts: in order; the first is a Backbone or a Router.
         prompts: prompt texts by name.
         default_prompt_name: the prompt `encode` uses when none is named.
-        similarity_fn_name: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``.
+        similarity_fn_name: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``; of token vectors ``maxsim`` or
+            ``meanmaxsim``.
         truncate_dim: embeddings are cut to this many components by `encode`.
     """
 
@@ -62,13 +64,10 @@ class Encoder(nn.Module):
         self.parts = nn.ModuleList(parts)
         self.prompts = dict(prompts or {})
         self.default_prompt_name = default_prompt_name
-        self.similarity_fn_name = similarity_fn_name or "cosine"
+        self.similarity_fn_name = similarity_name(similarity_fn_name, multi_vector=self.multi_vector)
+        anatomy.settle(parts)
         self.truncate_dim = truncate_dim
         self.name_or_path = ""
-        if self.similarity_fn_name not in SIMILARITIES:
-            raise ConfigError(
-                f"unknown similarity {self.similarity_fn_name!r}; known: {', '.join(SIMILARITIES)}"
-            )
         if default_prompt_name is not None and default_prompt_name not in self.prompts:
             raise ConfigError(
                 f"default_prompt_name {default_prompt_name!r} is not among the prompts {list(self.prompts)}"
@@ -88,6 +87,7 @@ class Encoder(nn.Module):
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
         similarity_fn_name: str | None = None,
+        multi_vector: bool = False,
         trust_remote_code: bool = False,
         revision: str | None = None,
         token: str | bool | None = None,
@@ -106,6 +106,9 @@ class Encoder(nn.Module):
                 are saved with the model.
             config_kwargs: for ``AutoConfig.from_pretrained``.
             prompts, default_prompt_name, similarity_fn_name: win over the checkpoint's.
+            multi_vector: make a late-interaction model of a checkpoint that pools, or of a bare one: a vector per
+                token, through a projection that is new where the checkpoint has none. One that is saved as such is
+                known without it.
             trust_remote_code: run code that comes with the backbone; off unless you know the author.
             revision, token, cache_dir, local_files_only: as in huggingface_hub.
 
@@ -126,7 +129,7 @@ class Encoder(nn.Module):
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        checkpoint = read_checkpoint(folder, options)
+        checkpoint = read_checkpoint(folder, options, multi_vector=multi_vector)
         facts = checkpoint.facts
         encoder = cls(
             checkpoint.parts,
@@ -154,7 +157,11 @@ class Encoder(nn.Module):
     @property
     def modalities(self) -> tuple[str, ...]:
         """Base modalities, and ``message`` where chat messages are taken; found from the processors."""
-        found = {name for backbone in self.backbones().values() for name in _base(backbone.modalities)}
+        found = {
+            name
+            for backbone in self.backbones().values()
+            for name in anatomy.base_modalities(backbone.modalities)
+        }
         return tuple(name for name in (*MODALITIES, "message") if name in found)
 
     def supports(self, modality: str | Iterable[str]) -> bool:
@@ -163,18 +170,19 @@ class Encoder(nn.Module):
         for backbone in self.backbones().values():
             calls = backbone.modalities
             call = next(iter(wanted)) if len(wanted) == 1 else tuple(sorted(wanted))
-            if call in calls or ("message" in calls and wanted <= _base(calls)):
+            if call in calls or ("message" in calls and wanted <= anatomy.base_modalities(calls)):
                 return True
         first = self.parts[0]
         return isinstance(first, Router) and wanted <= set(first.table.fusion or {})
 
     def backbones(self) -> dict[str, Backbone]:
         """Backbones by route; the single one of a model without a router under ``""``."""
-        first = self.parts[0]
-        if isinstance(first, Backbone):
-            return {"": first}
-        assert isinstance(first, Router)
-        return {route: parts[0] for route, parts in first.routes().items() if isinstance(parts[0], Backbone)}
+        return anatomy.backbones_of(list(self.parts))
+
+    @property
+    def multi_vector(self) -> bool:
+        """Whether it gives a vector per token, compared by MaxSim."""
+        return anatomy.gives_tokens(list(self.parts))
 
     @property
     def embedding_dim(self) -> int:
@@ -197,49 +205,24 @@ class Encoder(nn.Module):
     @property
     def preprocessor(self) -> Preprocessor:
         """What turns items into features; holds no weights and travels to worker processes."""
-        table = next((part.table for part in self.parts if isinstance(part, Router)), None)
-        return Preprocessor(
-            {route: backbone.processor for route, backbone in self.backbones().items()}, table
-        )
+        return anatomy.preprocessor_of(list(self.parts))
 
     @property
     def collate(self) -> Collator:
         """``collate(features, indices) -> MicroBatch`` pads features once; it travels to worker processes too."""
-        backbones = self.backbones()
-        tokenizers = {route: backbone.processor.tokenizer for route, backbone in backbones.items()}
-        return Collator(
-            {
-                route: tokenizer.pad_token_id or 0
-                for route, tokenizer in tokenizers.items()
-                if tokenizer is not None
-            },
-            {route: backbone.padding_side for route, backbone in backbones.items()},
-            self.packed_groups,
-        )
+        return anatomy.collator_of(list(self.parts), self.packed_groups)
 
     @property
     def packed_groups(self) -> frozenset[str]:
         """Groups of items whose texts run without padding on the model's device (see `inputs.planning.plan`)."""
-        found: set[str] = set()
-        for route, backbone in self.backbones().items():
-            call = backbone.processor.calls.get("message", backbone.processor.calls.get("text"))
-            if call is not None and backbone.packs_text:
-                found.add(group_name(route, call))
-        first = self.parts[0]
-        if isinstance(first, Backbone) and found:
-            # Routes that part behind one backbone are groups of their own.
-            calls = {split_group(group)[1] for group in found}
-            later = (part for part in self.parts if isinstance(part, Router))
-            found |= {
-                group_name(route, call) for part in later for route in part.table.routes for call in calls
-            }
-        return frozenset(found)
+        return anatomy.packed_groups_of(list(self.parts))
 
     def forward(self, micro_batch: MicroBatch) -> Embeddings:
         """Embeds one micro-batch on the model's device, at full dimension.
 
         Returns:
-            Embeddings (n, D), rows in the micro-batch's order; with a graph unless gradients are off.
+            Embeddings (n, D), or (n, T, D) with a mask, rows in the micro-batch's order; with a graph unless
+            gradients are off.
         """
         features: dict[str, Any] = dict(micro_batch.to(self.device, non_blocking=True).features)
         for part in self.parts:
@@ -285,6 +268,7 @@ class Encoder(nn.Module):
         truncate_dim: int | None = None,
         normalize: bool = False,
         bf16: bool = False,
+        token_pooling: TokenPooling | None = None,
         output: str | Path | None = None,
     ) -> Embeddings:
         """Embeds inputs.
@@ -302,11 +286,13 @@ class Encoder(nn.Module):
             normalize: scale to unit length.
             bf16: matrix products in bfloat16, which is much faster where the hardware has it (GPUs; CPUs with
                 AVX512-BF16 or AMX); vectors stay float32, within cosine 0.9999 of what they are without.
+            token_pooling: merges like token vectors, for a smaller index; by default of documents only.
             output: a ``.npy`` file for the vectors, which then do not stay in memory; what is returned reads
                 from it.
 
         Returns:
-            Embeddings (N, D) on the CPU, in the order of the inputs.
+            Embeddings (N, D) on the CPU, in the order of the inputs; of a multi-vector model (N, T, D) with a mask,
+            each item's real tokens first.
 
         Raises:
             InputError: an input the model does not take; names its position.
@@ -315,6 +301,12 @@ class Encoder(nn.Module):
         dim = truncate_dim or self.truncate_dim
         if dim is not None and not 1 <= dim <= self.embedding_dim:
             raise InputError(f"truncate_dim must be between 1 and {self.embedding_dim}, not {dim}")
+        if output is not None and self.multi_vector:
+            raise ConfigError("this model gives a vector per token; a .npy file holds one vector per item")
+        if token_pooling is not None and not self.multi_vector:
+            raise ConfigError(
+                "token_pooling is for models that give a vector per token; this one gives one per item"
+            )
         settings = Settings(
             role=role,
             prompt=self.prompt_for(role, prompt, prompt_name),
@@ -322,6 +314,7 @@ class Encoder(nn.Module):
             dim=dim,
             normalize=normalize,
             bf16=bf16,
+            token_pooling=token_pooling,
             output=output,
             progress=show_progress,
         )
@@ -338,10 +331,20 @@ class Encoder(nn.Module):
     def similarity(self, first: Embeddings | Tensor, second: Embeddings | Tensor) -> Tensor:
         """Similarity (len(first), len(second)) by the model's measure; larger is more alike.
 
+        MaxSim asks with ``first``.
+
         Raises:
             InputError: vectors of different dimensions.
         """
         return similarity(self.similarity_fn_name, first, second)
+
+    def similarity_pairwise(self, first: Embeddings | Tensor, second: Embeddings | Tensor) -> Tensor:
+        """Similarity (P,) of each vector with the one at its place in the other set.
+
+        Raises:
+            InputError: vectors of different dimensions, sets of different sizes.
+        """
+        return similarity_pairwise(self.similarity_fn_name, first, second)
 
     # Training
 
@@ -375,7 +378,13 @@ class Encoder(nn.Module):
             raise CheckpointError(
                 f"truncate_dim must be between 1 and {self.embedding_dim}, not {truncate_dim}"
             )
+        if self.multi_vector and (truncate_dim or self.truncate_dim):
+            raise CheckpointError(
+                "Sentence Transformers does not cut token vectors, so a saved truncate_dim would not hold there; "
+                "save without it and give it to encode"
+            )
         facts = layout.ModelFacts(
+            model_type=layout.MULTI_VECTOR if self.multi_vector else layout.EMBEDDER,
             prompts=self.prompts,
             default_prompt_name=self.default_prompt_name,
             similarity_fn_name=self.similarity_fn_name,
@@ -388,8 +397,3 @@ class Encoder(nn.Module):
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Saves the model and uploads it; options, result and errors as of `sharing.push`."""
         return push(self, repo_id, **options)
-
-
-def _base(calls: Iterable[str | tuple[str, ...]]) -> set[str]:
-    """The single modalities among calls and their combinations."""
-    return {name for call in calls for name in ((call,) if isinstance(call, str) else call)}

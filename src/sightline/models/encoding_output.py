@@ -80,11 +80,29 @@ class MemoryOutput:
             assert self._filled == self.count, f"{self._filled} of {self.count} vectors"
             return Embeddings(self._values_ND)
         if self._pieces:
-            return Embeddings.concatenate(self._pieces)
+            return _joined(self._pieces)
         return Embeddings(torch.zeros(0, self.dim))
 
     def close(self) -> None:
         self._pieces.clear()
+
+
+def _joined(pieces: list[Embeddings]) -> Embeddings:
+    """All pieces as one, padded to the longest; each is let go of when it is copied, so memory holds little more."""
+    if pieces[0].mask is None or len(pieces) == 1:
+        return Embeddings.concatenate(pieces)
+    count, longest = sum(map(len, pieces)), max(piece.values.shape[1] for piece in pieces)
+    with torch.inference_mode(False):
+        values = pieces[0].values.new_zeros(count, longest, pieces[0].dim)
+        mask = torch.zeros(count, longest, dtype=torch.bool)
+    end = count
+    while pieces:
+        piece = pieces.pop()
+        assert piece.mask is not None
+        begin, width = end - len(piece), piece.values.shape[1]
+        values[begin:end, :width], mask[begin:end, :width] = piece.values, piece.mask
+        end = begin
+    return Embeddings(values, mask)
 
 
 class FileOutput:

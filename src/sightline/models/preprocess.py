@@ -11,6 +11,7 @@ from sightline.errors import InputError
 from sightline.inputs.cache import fingerprint
 from sightline.inputs.collate import PaddingSide, collate, group_name, split_group
 from sightline.inputs.processor import ItemProcessor
+from sightline.inputs.roles import RoleProcessor
 from sightline.modules.router import FUSED, RoutingTable
 from sightline.types import Cost, Features, Item, MicroBatch, Part
 
@@ -24,7 +25,7 @@ class Preprocessor:
         table: which route an item takes, or None without a router.
     """
 
-    processors: Mapping[str, ItemProcessor]
+    processors: Mapping[str, ItemProcessor | RoleProcessor]
     table: RoutingTable | None = None
 
     def __call__(self, item: Item, *, role: str | None = None, prompt: str | None = None) -> Features:
@@ -73,7 +74,16 @@ class Preprocessor:
 
     def fingerprint(self) -> str:
         """A hash of the settings that decide an item's features."""
-        return fingerprint(self.processors, self.table)
+        plain = {
+            route: one.items if isinstance(one, RoleProcessor) else one
+            for route, one in self.processors.items()
+        }
+        texts = {
+            route: (one.texts, one.side)
+            for route, one in self.processors.items()
+            if isinstance(one, RoleProcessor)
+        }
+        return fingerprint(plain, self.table, *([texts] if texts else []))
 
     def _parts(self, item: Item, role: str | None) -> Mapping[str, str]:
         """Route per modality of an item; a single route of a whole item under its modality."""
@@ -83,7 +93,7 @@ class Preprocessor:
         except InputError as error:
             raise InputError(error.cause_text, source=item.source) from error
 
-    def _processor(self, route: str) -> ItemProcessor:
+    def _processor(self, route: str) -> ItemProcessor | RoleProcessor:
         return self.processors.get(route) or self.processors[""]
 
     def _fused(self, item: Item, parts: Mapping[str, str], role: str | None, prompt: str | None) -> Features:

@@ -13,6 +13,7 @@ from sightline.errors import CheckpointError
 from sightline.inputs.collate import PaddingSide
 from sightline.inputs.pixels import PIXELS
 from sightline.inputs.processor import ItemProcessor
+from sightline.inputs.roles import EXPANSION, IS_QUERY, RoleTexts
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable, Modality
 from sightline.modules.cpu import cpu_operators
@@ -22,6 +23,7 @@ from sightline.modules.packing import TextPacking, adopt_attention
 # makes up for a language modelling loss.
 _OURS = frozenset(
     {"modality", "route", "fused", "prompt_length", "sentence_embedding", "token_embeddings", "labels"}
+    | {IS_QUERY, EXPANSION}
 )
 
 
@@ -33,7 +35,7 @@ class Backbone(Module):
         processor: what prepares items for it.
         table: which method takes which modality.
         task: ST's transformer_task the checkpoint was saved with.
-        processing_kwargs: arguments of the processor's call that the checkpoint carries.
+        texts: what texts of a late-interaction model get by their role.
     """
 
     kind: ClassVar[str] = "backbone"
@@ -45,18 +47,27 @@ class Backbone(Module):
         table: CallTable,
         *,
         task: str = "feature-extraction",
+        texts: RoleTexts | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.processor = processor
         self.table = table
         self.task = task
+        self.texts = texts or RoleTexts()
         self._arguments: dict[str, frozenset[str] | None] = {}
         self._adopted = False
         self._packing = TextPacking(_hidden_states)
+        if self._expands_unseen and str(model.config._attn_implementation).startswith("flash_attention"):
+            raise CheckpointError(
+                "this model fills queries up with tokens its words do not see, which flash attention leaves out: "
+                'load it with attn_implementation="sdpa"'
+            )
 
     @property
     def output_dim(self) -> int:
+        if self.task == "retrieval":  # these models project by themselves
+            return int(self.model.config.to_dict()["embedding_dim"])
         return hidden_size(self.model.config, pooled=self.table.writes == "sentence_embedding")
 
     @property
@@ -69,7 +80,7 @@ class Backbone(Module):
 
     def facts(self) -> dict[str, Any]:
         """ST's ``sentence_bert_config.json``, as ST 5.4 and later write it."""
-        return transformer_facts(self.task, self.table, self.processor)
+        return transformer_facts(self.task, self.table, self.processor) | self.texts.facts()
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         with cpu_operators(self.model):
@@ -85,7 +96,10 @@ class Backbone(Module):
         if not self._adopted:
             self._adopted = True
             adopt_attention(self.model)
-        packing = self._packing.of(self.model, arguments) if call == Call() else None
+        # Expansion tokens that nobody sees have vectors all the same, so they stand among the padding.
+        packing = None
+        if call == Call() and not self._looks_out_of_padding(features):
+            packing = self._packing.of(self.model, arguments)
         if packing is not None:
             value = packing.call(method, arguments, _hidden_states)
         else:
@@ -105,7 +119,14 @@ class Backbone(Module):
     def packs_text(self) -> bool:
         """Whether texts run without padding on the device the model is on; the first call tries it."""
         call = self.table.calls.get("message", self.table.calls.get("text"))
-        return call == Call() and self._packing.possible(self.model)
+        return call == Call() and not self._expands_unseen and self._packing.possible(self.model)
+
+    @property
+    def _expands_unseen(self) -> bool:
+        return self.texts.expansion is not None and not self.texts.expansion.attend
+
+    def _looks_out_of_padding(self, features: Mapping[str, Any]) -> bool:
+        return self._expands_unseen and EXPANSION in features and bool(features[EXPANSION].any())
 
     def _pixels(self, pixels: Tensor) -> Tensor:
         # Not only uint8: an image whose resized pixels are no whole numbers stays float, and raw all the same.

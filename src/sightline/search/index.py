@@ -191,6 +191,10 @@ def build_index(
 
 
 def _similarity(encoder: Any, similarity: str | None) -> str:
+    if encoder.similarity_fn_name in ("maxsim", "meanmaxsim"):
+        raise SearchIndexError(
+            "the model gives a vector per token, and the index holds one vector per page; use a model that pools"
+        )
     name = similarity or encoder.similarity_fn_name
     if name not in METRICS:
         hint = "" if similarity else ", which is the model's; pass similarity= to build with another"
