@@ -21,6 +21,7 @@ from sightline.inputs.processor import ItemProcessor
 from sightline.modules.backbone import Backbone, hidden_size, padding_side, transformer_facts
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable
+from sightline.modules.modes import evaluating
 from sightline.modules.packing import TOLERANCE
 from sightline.modules.pooling import Pooling
 from sightline.modules.sequence_scores import SCORES
@@ -165,18 +166,13 @@ def find_body(model: PreTrainedModel) -> PreTrainedModel | None:
     half = int(text.vocab_size) // 2  # far from the special tokens, which lie at the ends
     ids_1L = torch.arange(half, min(half + 5, int(text.vocab_size)), device=model.device).unsqueeze(0)
     arguments = {"input_ids": ids_1L, "attention_mask": torch.ones_like(ids_1L)}
-    training = {name: module.training for name, module in model.named_modules()}
-    model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
+        with evaluating(model), torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
             whole_LV = model(**arguments, return_dict=True).logits[0]
             parts_LV = head(body(**arguments, return_dict=True).last_hidden_state)[0]
     # Models fail in their own ways on inputs they were not made for; every one means: not this way.
     except Exception:
         return None
-    finally:
-        for name, module in model.named_modules():
-            module.training = training[name]
     limit = TOLERANCE.get(whole_LV.dtype, 1e-4) * float(whole_LV.abs().max())
     same = whole_LV.shape == parts_LV.shape and bool((whole_LV - parts_LV).abs().max() <= limit)
     return body if same else None
