@@ -23,11 +23,11 @@ FACTS = ROOT / "build" / "model-facts.jsonl"
 
 HEAD = """# Architectures
 
-Written by `make models` from a test run; not edited by hand. Each row is a tiny random checkpoint of the real
-architecture, with the real processor's class, built in the tests. **Loads**: from its folder, bare or with its
+Written by `make models` from a test run; not edited by hand. Each architecture is a tiny random checkpoint with every
+part of the real one and the real processor's class, built in the tests. **Loads**: from its folder, bare or with its
 Sentence Transformers files; modalities and pooling are found. **Trains**: a step with finite gradients moves the
-weights. **Saves**: the reloaded model gives the same vectors or scores. **Agrees**: with Sentence Transformers 6.2
-on the same files, within 1e-5.
+weights. **Saves**: the reloaded model gives the same vectors or scores. **Agrees**: with Sentence Transformers 6.2 on
+the same files, within 1e-5.
 """
 TASKS = {
     "embedding": "Embedding models",
@@ -58,13 +58,17 @@ def page(facts: Sequence[Mapping[str, Any]]) -> str:
     for task, title in TASKS.items():
         rows = sorted((row for row in checks if row[0] == task), key=_order)
         if rows:
-            lines += [
-                f"## {title}\n",
-                "| architecture | input | " + " | ".join(CHECKS) + " |",
-                "|---|---|" + "---|" * 4,
-            ]
-            lines += [_line(row, checks[row], sorted(notes.get(row, ())), numbers) for row in rows]
-            lines.append("")
+            head = "| architecture | inputs | " + " | ".join(CHECKS) + " |"
+            lines += [f"## {title}\n", head, "|---|---|" + "---|" * len(CHECKS)]
+        # Inputs of an architecture that came out alike share a line.
+        alike: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+        for row in rows:
+            cells = tuple("yes" if check in checks[row] else "no" for check in CHECKS)
+            alike.setdefault((row[1], cells, tuple(sorted(notes.get(row, ())))), []).append(row[2])
+        for (architecture, cells, why), inputs in alike.items():
+            marks = "".join(f" [{numbers.setdefault(note, len(numbers) + 1)}]" for note in why)
+            lines.append("| " + " | ".join((architecture, ", ".join(inputs) + marks, *cells)) + " |")
+        lines += [""] if rows else []
     lines += [f"{number}. {note}." for note, number in numbers.items()]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -73,12 +77,6 @@ def _order(row: Row) -> tuple[str, list[int], str]:
     parts = row[2].split("+")
     known = [MODALITIES.index(part) if part in MODALITIES else len(MODALITIES) for part in parts]
     return row[1].lower(), [len(parts) > 1, *known], row[2]
-
-
-def _line(row: Row, found: set[str], why: Sequence[str], numbers: dict[str, int]) -> str:
-    marks = "".join(f" [{numbers.setdefault(note, len(numbers) + 1)}]" for note in why)
-    cells = ["yes" if check in found else "no" for check in CHECKS]
-    return f"| {row[1]} | {row[2]}{marks} | " + " | ".join(cells) + " |"
 
 
 def read(path: Path) -> list[dict[str, Any]]:

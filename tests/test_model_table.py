@@ -45,8 +45,7 @@ def test_checks_of_several_tests_make_one_row() -> None:
     text = SCRIPT["page"](facts)
     assert rows(text) == [
         ["Alpha", "text", "yes", "no", "no", "no"],
-        ["Alpha", "image [1]", "yes", "yes", "yes", "no"],
-        ["Alpha", "text+image [1]", "yes", "yes", "yes", "no"],
+        ["Alpha", "image, text+image [1]", "yes", "yes", "yes", "no"],
         ["Zeta", "text", "yes", "yes", "yes", "yes"],
     ]
     assert text.endswith("1. ST cannot read it.\n")
