@@ -24,6 +24,7 @@ __all__ = [
     "Encoder",
     "InfoNCE",
     "Item",
+    "LoRA",
     "MarginMSE",
     "Matryoshka",
     "OnlineContrastive",
@@ -62,6 +63,7 @@ _HOMES: dict[str, str] = {
     "Encoder": "sightline.models.encoder",
     "InfoNCE": "sightline.losses.contrastive",
     "Item": "sightline.types",
+    "LoRA": "sightline.models.adapters",
     "MarginMSE": "sightline.losses.distillation",
     "Matryoshka": "sightline.losses.compose",
     "OnlineContrastive": "sightline.losses.pairwise",
@@ -108,6 +110,7 @@ if TYPE_CHECKING:
     from sightline.losses.regularization import OrthogonalRegularization as OrthogonalRegularization
     from sightline.losses.triplets import BatchTriplet as BatchTriplet
     from sightline.losses.triplets import Triplet as Triplet
+    from sightline.models.adapters import LoRA as LoRA
     from sightline.models.encoder import Encoder as Encoder
     from sightline.models.reranker import Reranker as Reranker
     from sightline.modules.token_mask import TokenMask as TokenMask

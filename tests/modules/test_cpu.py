@@ -193,3 +193,20 @@ print(held() - before)
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(found.stdout) < 40
+
+
+def test_a_frozen_layer_trains_its_bias_and_keeps_no_input() -> None:
+    """As beside an adapter: what is kept for a weight that nobody trains would be most of the memory."""
+    weight, offsets = torch.randn(7, 12), torch.randn(7, requires_grad=True)
+    values = torch.randn(5, 12)
+    with CpuOperators():
+        found = linear(values, weight, offsets)
+    found.sum().backward()
+    assert offsets.grad is not None
+    torch.testing.assert_close(offsets.grad, torch.full((7,), 5.0))
+    hidden = torch.randn(5, 12, requires_grad=True) * 2
+    kept: list[torch.Tensor] = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one)
+    with hooks, CpuOperators():
+        linear(hidden, weight)
+    assert [tuple(one.shape) for one in kept] == [(7, 12)], "the weight, for the gradient of the input"

@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from sightline.checkpoint.adapters import base_folder, check_quantization, load_adapter, processor_folder
 from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.processors import load_processor
 from sightline.errors import CheckpointError
@@ -83,12 +84,15 @@ def load_backbone(
         loader = _retrieval_class(config, folder)
     elif quirk.encoder is None:
         kwargs["model_kwargs"]["trust_remote_code"] = options.trust_remote_code
-    model, missing = load_model(loader, folder, config, kwargs["model_kwargs"])
+    model, missing = load_model(loader, folder, config, kwargs["model_kwargs"], options)
     # transformers' pooler is excepted: encoders are rightly saved without it, and nothing here reads it.
     check_complete(folder, [name for name in missing if "pooler" not in name], "embeddings")
     arguments = processor_arguments(facts, kwargs)
     processor = load_processor(
-        folder, config.model_type, **arguments, trust_remote_code=options.trust_remote_code
+        processor_folder(folder, options),
+        config.model_type,
+        **arguments,
+        trust_remote_code=options.trust_remote_code,
     )
     table = table or infer_calls(model, processor)
     items = item_processor(processor, table, config, facts, arguments)
@@ -156,7 +160,9 @@ def read_config(
     """
     try:
         config = AutoConfig.from_pretrained(
-            folder, **kwargs["config_kwargs"], trust_remote_code=options.trust_remote_code
+            base_folder(folder, options),
+            **kwargs["config_kwargs"],
+            trust_remote_code=options.trust_remote_code,
         )
     except _LOADING_ERRORS as error:
         raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
@@ -165,19 +171,28 @@ def read_config(
 
 
 def load_model(
-    loader: Any, folder: Path, config: PretrainedConfig, model_kwargs: Mapping[str, Any]
+    loader: Any,
+    folder: Path,
+    config: PretrainedConfig,
+    model_kwargs: Mapping[str, Any],
+    options: LoadOptions,
 ) -> tuple[PreTrainedModel, list[str]]:
     """The model an Auto class (or a model class) reads from ``folder``, and the names of weights it found missing.
 
+    An adapter in the folder is put into the model that it belongs to.
+
     Raises:
         CheckpointError: transformers cannot load it.
+        ConfigError: it is to be quantised, and cannot be here.
     """
+    check_quantization(model_kwargs)
+    home = base_folder(folder, options)
     try:
-        model, loaded = loader.from_pretrained(
-            folder, config=config, output_loading_info=True, **model_kwargs
-        )
+        model, loaded = loader.from_pretrained(home, config=config, output_loading_info=True, **model_kwargs)
     except _LOADING_ERRORS as error:
         raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
+    if home != folder:
+        load_adapter(model, folder)
     return model, list(loaded["missing_keys"])
 
 

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 
 from sightline.checkpoint import dialects, presets
+from sightline.checkpoint.adapters import processor_folder
 from sightline.checkpoint.backbones import (
     check_complete,
     item_processor,
@@ -159,7 +160,7 @@ def _load(
     options: LoadOptions,
 ) -> PreTrainedModel:
     arguments = kwargs["model_kwargs"] | {"trust_remote_code": options.trust_remote_code}
-    model, missing = load_model(TASKS[task], folder, config, arguments)
+    model, missing = load_model(TASKS[task], folder, config, arguments, options)
     check_complete(folder, missing, "scores")
     return model
 
@@ -174,7 +175,10 @@ def _processor(
     """The arguments the processor was loaded with, and the processor."""
     arguments = processor_arguments(facts, kwargs)
     processor = load_processor(
-        folder, config.model_type, **arguments, trust_remote_code=options.trust_remote_code
+        processor_folder(folder, options),
+        config.model_type,
+        **arguments,
+        trust_remote_code=options.trust_remote_code,
     )
     # As in ST: rows end in a real token, which the answer follows.
     _tokenizer(processor).padding_side = "left"

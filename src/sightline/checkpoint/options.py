@@ -15,3 +15,5 @@ class LoadOptions:
     processor_kwargs: Mapping[str, Any] = field(default_factory=dict)
     config_kwargs: Mapping[str, Any] = field(default_factory=dict)
     trust_remote_code: bool = False
+    # token, cache_dir and local_files_only, for a second checkpoint that the first one names.
+    hub: Mapping[str, Any] = field(default_factory=dict)

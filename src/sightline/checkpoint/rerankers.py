@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from sightline.checkpoint import dialects, layout
+from sightline.checkpoint.adapters import base_folder, processor_folder
 from sightline.checkpoint.backbones import (
     check_complete,
     item_processor,
@@ -134,7 +135,10 @@ def _saved(
     # ST 5.3 and before wrote no task; a model alone could only be for sequence classification.
     task = saved.get("transformer_task", "feature-extraction" if rest else TASK)
     if task == TASK and not rest:
-        return [_classifier(place, options, saved, choice.labels)]
+        labels = choice.labels
+        if not (place / "config.json").is_file():  # an adapter's folder, where we say it ourselves
+            labels = labels or layout.read_facts(folder / layout.SIGHTLINE).get("labels")
+        return [_classifier(place, options, saved, labels)]
     parts = [] if task == TASK else [read_part(entry, folder, options) for entry in rest]
     if task in TASKS and len(parts) == 1 and isinstance(parts[0], LogitScore):
         return saved_language_parts(place, task, parts[0], saved, options)
@@ -156,7 +160,7 @@ def _writes_scores(parts: Sequence[Module]) -> bool:
 
 
 def _fresh(place: Path, saved: Mapping[str, Any], options: LoadOptions, choice: HeadChoice) -> list[Module]:
-    if not (place / "config.json").is_file():
+    if not (base_folder(place, options) / "config.json").is_file():
         raise CheckpointError(f"{place}: no config.json, so there is no transformers model in it")
     saved = {name: saved[name] for name in ("max_seq_length", "do_lower_case") if name in saved}
     config = read_config(place, keyword_groups(saved, options), options)
@@ -200,14 +204,20 @@ def _classifier(
     if labels is not None or fresh:
         config.num_labels = labels or 1
     kwargs["model_kwargs"]["trust_remote_code"] = options.trust_remote_code
-    model, missing = load_model(AutoModelForSequenceClassification, folder, config, kwargs["model_kwargs"])
+    model, missing = load_model(
+        AutoModelForSequenceClassification, folder, config, kwargs["model_kwargs"], options
+    )
     if fresh:
         missing = _beside_the_head(model, missing)
+    if fresh and (folder / "config.json").is_file():  # an adapter brings its head along
         _warn_of_chance(folder)
     check_complete(folder, missing, "scores")
     arguments = processor_arguments(facts, kwargs)
     tokenizer = load_processor(
-        folder, config.model_type, **arguments, trust_remote_code=options.trust_remote_code
+        processor_folder(folder, options),
+        config.model_type,
+        **arguments,
+        trust_remote_code=options.trust_remote_code,
     )
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(

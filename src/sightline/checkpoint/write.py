@@ -62,7 +62,7 @@ def write_checkpoint(
     _write_parts(aside, parts)
     facts.versions = _versions(facts.model_type)
     write_json(aside / layout.MODEL, facts.to_json())
-    if facts.activation_fn and isinstance(parts[0], SequenceScores):
+    if facts.activation_fn and isinstance(parts[0], SequenceScores) and (aside / "config.json").is_file():
         _name_activation(aside / "config.json", facts.activation_fn)
     fusion = next(
         (dict(part.table.fusion) for part in parts if isinstance(part, Router) and part.table.fusion), None

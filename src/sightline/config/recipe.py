@@ -151,6 +151,33 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """`[lora]`: train a small adapter beside the frozen backbone instead of all its weights."""
+
+    parts: list[str] = field(default_factory=list)
+    """Which parts of the backbone get it: "language", "vision", "audio", "projection". Empty: the language model
+    where there is one, else everything."""
+
+    r: int = 16
+    """Rank of the adapter's matrices."""
+
+    alpha: float | None = None
+    """The adapter is scaled by alpha / r; by default alpha is twice the rank."""
+
+    dropout: float = 0.0
+    """Dropout of the adapter's input in training."""
+
+    target_modules: list[str] = field(default_factory=list)
+    """Names of layers in place of parts, for example ["q_proj", "v_proj"]."""
+
+    routes: list[str] = field(default_factory=list)
+    """Of a composed model the routes to adapt; empty: all."""
+
+    merge: bool = False
+    """Work the adapter into the weights of the final model, which then needs no other; else it is saved alone."""
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """`[training]`: `TrainingArguments` under transformers' names.
 
@@ -179,6 +206,12 @@ class TrainingConfig:
 
     learning_rate: float | None = None
     """Peak learning rate."""
+
+    learning_rates: dict[str, float] | None = None
+    """Learning rates of their own, by route, part of the backbone ("vision") or beginning of weights' names."""
+
+    freeze: list[str] | None = None
+    """What is not trained, by the same names: a route that is frozen as a whole embeds each item once."""
 
     lr_scheduler_type: str | None = None
     """Shape of the learning rate over time, for example "linear" or "cosine"."""
@@ -302,6 +335,7 @@ class Recipe:
     data: DataConfig
     output: OutputConfig
     loss: LossConfig = field(default_factory=LossConfig)
+    lora: LoraConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     source: str = field(default="the recipe", metadata={"hidden": True})

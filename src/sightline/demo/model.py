@@ -59,30 +59,19 @@ def build_default(recipe: TowerRecipe, *, device: str | None = None) -> Encoder:
 
     from sightline.checkpoint.backbones import load_backbone
     from sightline.checkpoint.options import LoadOptions
-    from sightline.checkpoint.read import read_checkpoint
     from sightline.demo.tower import untrained_tower
     from sightline.models.devices import usable_device
     from sightline.models.encoder import Encoder
-    from sightline.modules.heads import Dense, Normalize
     from sightline.modules.pooling import Pooling
-    from sightline.modules.router import Router, RoutingTable
 
     # Dropout inside attention keeps a CPU from its fused kernel, at twice the time per step.
-    fast = LoadOptions(config_kwargs={"attention_probs_dropout_prob": 0.0})
-    text = read_checkpoint(minilm_folder(), fast).parts
-    dim = next(part.output_dim for part in reversed(text) if part.output_dim is not None)
-    assert dim is not None
+    fast = {"attention_probs_dropout_prob": 0.0}
+    text = Encoder.from_pretrained(minilm_folder(), device="cpu", config_kwargs=fast)
     with untrained_tower(recipe) as folder:
         backbone, _ = load_backbone(folder, LoadOptions())
+    image = Encoder([backbone, Pooling(backbone.output_dim, "mean")])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        head = Dense(backbone.output_dim, dim, activation=torch.nn.Identity())
-    image = [backbone, Pooling(backbone.output_dim, "mean"), head, Normalize()]
-    table = RoutingTable(
-        routes=("text", "image"),
-        mappings={(None, "text"): "text", (None, "image"): "image"},
-        fusion=FUSION,
-    )
-    encoder = Encoder([Router({"text": text, "image": image}, table)])
+        encoder = Encoder.from_routes({"text": text, "image": image}, fusion=FUSION, dim=text.embedding_dim)
     encoder.name_or_path = "all-MiniLM-L6-v2 + page tower"
     return encoder.to(usable_device(device)).eval()

@@ -122,25 +122,19 @@ def teach(
             "positive": [str(images[page]) for page in pages],
         }
     )
-    frozen = [parameter for parameter in encoder.backbones()["text"].parameters() if parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    try:
-        arguments = TrainingArguments(
-            output_dir=str(output),
-            num_train_epochs=recipe.epochs,
-            per_device_train_batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
-            warmup_ratio=0.1,
-            seed=recipe.seed,
-            save_strategy="no",
-            logging_steps=0.1,
-            disable_tqdm=True,
-            roles={"anchor": "document", "positive": "document"},
-        )
-        loss = InfoNCE(recipe.temperature, symmetric=True)
-        train_told(encoder, loss, rows, arguments, console=console)
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        warmup_ratio=0.1,
+        seed=recipe.seed,
+        save_strategy="no",
+        logging_steps=0.1,
+        disable_tqdm=True,
+        roles={"anchor": "document", "positive": "document"},
+        freeze=["text"],
+    )
+    loss = InfoNCE(recipe.temperature, symmetric=True)
+    train_told(encoder, loss, rows, arguments, console=console)
     return len(pages)

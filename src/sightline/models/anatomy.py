@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from sightline.inputs.collate import group_name, split_group
 from sightline.inputs.roles import RoleProcessor
 from sightline.models.preprocess import Collator, Preprocessor
 from sightline.modules.backbone import Backbone
+from sightline.modules.base import Module
 from sightline.modules.heads import POOLED, Dense
 from sightline.modules.pooling import Pooling
 from sightline.modules.router import Router
 from sightline.modules.token_mask import TokenMask
+from sightline.types import Embeddings
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from sightline.modules.router import RoutingTable
 
 
 def backbones_of(parts: Sequence[nn.Module]) -> dict[str, Backbone]:
@@ -39,6 +45,27 @@ def gives_tokens(parts: Sequence[nn.Module]) -> bool:
     return True
 
 
+def dimension_of(parts: Sequence[nn.Module]) -> int:
+    """Components of a vector."""
+    return [part.output_dim for part in parts if isinstance(part, Module) and part.output_dim is not None][-1]
+
+
+def table_of(parts: Sequence[nn.Module]) -> RoutingTable | None:
+    """Which route an item takes, or None without a router."""
+    return next((part.table for part in parts if isinstance(part, Router)), None)
+
+
+def embeddings_of(features: Mapping[str, Any]) -> Embeddings:
+    """What the last part wrote: (n, D), or of a multi-vector model (n, T, D) with a mask."""
+    if POOLED in features:
+        return Embeddings(features[POOLED])
+    tokens = features["token_embeddings"]
+    mask = features.get("attention_mask")
+    if mask is None or mask.shape[-1] != tokens.shape[1]:  # vision towers, as in `Pooling`
+        mask = torch.ones(tokens.shape[:2], device=tokens.device)
+    return Embeddings(tokens, mask.bool())
+
+
 def settle(parts: Sequence[nn.Module]) -> None:
     """Looks the words of token masks up in the tokenizer of the backbone, and query expansion's token.
 
@@ -54,14 +81,13 @@ def settle(parts: Sequence[nn.Module]) -> None:
 
 def preprocessor_of(parts: Sequence[nn.Module]) -> Preprocessor:
     """What turns items into features; holds no weights and travels to worker processes."""
-    table = next((part.table for part in parts if isinstance(part, Router)), None)
     late = gives_tokens(parts)
     return Preprocessor(
         {
             route: RoleProcessor(one.processor, one.texts, one.padding_side) if late else one.processor
             for route, one in backbones_of(parts).items()
         },
-        table,
+        table_of(parts),
     )
 
 
@@ -93,8 +119,3 @@ def packed_groups_of(parts: Sequence[nn.Module]) -> frozenset[str]:
         later = (part for part in parts if isinstance(part, Router))
         found |= {group_name(route, call) for part in later for route in part.table.routes for call in calls}
     return frozenset(found)
-
-
-def base_modalities(calls: Iterable[str | tuple[str, ...]]) -> set[str]:
-    """The single modalities among calls and their combinations."""
-    return {name for call in calls for name in ((call,) if isinstance(call, str) else call)}

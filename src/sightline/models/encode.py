@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
+from sightline.errors import ConfigError, InputError
 from sightline.inputs.planning import plan
 from sightline.inputs.threads import single_threaded
 from sightline.models.devices import number_type
@@ -76,6 +77,26 @@ class Settings:
     output: str | Path | None = None
     progress: bool | Report | None = None
     title: str = "Encoding"  # in front of the progress bar
+
+    def check(self, width: int, *, multi_vector: bool) -> None:
+        """Refuses what a model cannot follow.
+
+        Args:
+            width: components of its vectors.
+            multi_vector: whether it gives one per token.
+
+        Raises:
+            InputError: a dimension it does not have.
+            ConfigError: a setting for models of the other kind.
+        """
+        if self.dim is not None and not 1 <= self.dim <= width:
+            raise InputError(f"truncate_dim must be between 1 and {width}, not {self.dim}")
+        if self.output is not None and multi_vector:
+            raise ConfigError("this model gives a vector per token; a .npy file holds one vector per item")
+        if self.token_pooling is not None and not multi_vector:
+            raise ConfigError(
+                "token_pooling is for models that give a vector per token; this one gives one per item"
+            )
 
 
 def encode_items(encoder: Embedder, items: Items, settings: Settings) -> Embeddings:

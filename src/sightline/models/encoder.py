@@ -5,36 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from sightline.checkpoint import layout
+from sightline.checkpoint.adapters import merged
 from sightline.checkpoint.read import read_checkpoint
 from sightline.checkpoint.write import write_checkpoint
-from sightline.errors import CheckpointError, ConfigError, InputError
+from sightline.errors import CheckpointError, ConfigError
 from sightline.models import anatomy
+from sightline.models.adapters import LoRA, add_adapters
 from sightline.models.devices import usable_device
 from sightline.models.encode import Settings, encode_items
 from sightline.models.encoding_progress import Report
 from sightline.models.items import items_of
-from sightline.models.loading import locate
+from sightline.models.loading import locate, name_bases
+from sightline.models.modalities import modalities_of, supports
 from sightline.models.preprocess import Collator, Preprocessor
+from sightline.models.prompts import check_default, choose_prompt
+from sightline.models.routing import compose, match_types, merged_prompts
 from sightline.models.sharing import push
 from sightline.models.similarity import similarity, similarity_name, similarity_pairwise
 from sightline.models.verify import check_encoder
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
-from sightline.modules.router import Router
+from sightline.modules.router import RouteKey, Router
 from sightline.modules.token_pooling import TokenPooling
-from sightline.types import MODALITIES, Embeddings, MicroBatch
+from sightline.types import Embeddings, MicroBatch
 
-# Which prompt a role takes, in ST's order.
-ROLE_PROMPTS: Mapping[str, tuple[str, ...]] = {
-    "query": ("query",),
-    "document": ("document", "passage", "corpus"),
-}
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 class Encoder(nn.Module):
@@ -68,10 +70,7 @@ class Encoder(nn.Module):
         anatomy.settle(parts)
         self.truncate_dim = truncate_dim
         self.name_or_path = ""
-        if default_prompt_name is not None and default_prompt_name not in self.prompts:
-            raise ConfigError(
-                f"default_prompt_name {default_prompt_name!r} is not among the prompts {list(self.prompts)}"
-            )
+        check_default(self.prompts, default_prompt_name)
 
     @classmethod
     def from_pretrained(
@@ -139,41 +138,50 @@ class Encoder(nn.Module):
             truncate_dim=truncate_dim or facts.truncate_dim,
         )
         encoder.name_or_path = str(name_or_path)
-        encoder._match_types()
+        name_bases(encoder, folder, name_or_path)
+        match_types(list(encoder.parts))
         return encoder.to(place).eval()
 
-    def _match_types(self) -> None:
-        """Heads take the type of the backbone in front of them."""
-        first = self.parts[0]
-        routes = first.routes().values() if isinstance(first, Router) else ()
-        chains: list[Sequence[nn.Module]] = [list(self.parts), *routes]
-        for chain in chains:
-            kind = next(value.dtype for value in chain[0].parameters() if value.is_floating_point())
-            for part in chain[1:]:
-                part.to(kind)
+    @classmethod
+    def from_routes(
+        cls,
+        routes: Mapping[str, Encoder],
+        *,
+        mappings: Mapping[RouteKey, str] | None = None,
+        default: str | None = None,
+        fusion: Mapping[str, float] | None = None,
+        dim: int | None = None,
+        prompts: Mapping[str, str] | None = None,
+    ) -> Encoder:
+        """Composes encoders into one: a route per modality, per role, or for both together.
+
+        Args:
+            routes: name -> encoder, which is taken over, not copied; see `models.routing.compose` for names.
+            mappings, default, fusion, dim: see there.
+            prompts: in place of the encoders' own.
+
+        Raises:
+            ConfigError: encoders that cannot be composed, or compared; says why and what to do.
+        """
+        router = compose(routes, mappings=mappings, default=default, fusion=fusion, dim=dim)
+        own = merged_prompts(routes, given=prompts)
+        first = next(iter(routes.values()))
+        encoder = cls([router], prompts=own, similarity_fn_name=first.similarity_fn_name)
+        encoder.name_or_path = " + ".join(dict.fromkeys(one.name_or_path for one in routes.values()))
+        match_types(list(encoder.parts))
+        return encoder.to(first.device).train(first.training)
 
     # What the model takes and gives
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Base modalities, and ``message`` where chat messages are taken; found from the processors."""
-        found = {
-            name
-            for backbone in self.backbones().values()
-            for name in anatomy.base_modalities(backbone.modalities)
-        }
-        return tuple(name for name in (*MODALITIES, "message") if name in found)
+        return modalities_of(self.backbones().values())
 
     def supports(self, modality: str | Iterable[str]) -> bool:
         """Whether items of a modality, or of several together, can be embedded."""
         wanted = {modality} if isinstance(modality, str) else set(modality)
-        for backbone in self.backbones().values():
-            calls = backbone.modalities
-            call = next(iter(wanted)) if len(wanted) == 1 else tuple(sorted(wanted))
-            if call in calls or ("message" in calls and wanted <= anatomy.base_modalities(calls)):
-                return True
-        first = self.parts[0]
-        return isinstance(first, Router) and wanted <= set(first.table.fusion or {})
+        return supports(self.backbones().values(), anatomy.table_of(list(self.parts)), wanted)
 
     def backbones(self) -> dict[str, Backbone]:
         """Backbones by route; the single one of a model without a router under ``""``."""
@@ -187,10 +195,7 @@ class Encoder(nn.Module):
     @property
     def embedding_dim(self) -> int:
         """Components of a vector before truncation."""
-        dims = [
-            part.output_dim for part in self.parts if isinstance(part, Module) and part.output_dim is not None
-        ]
-        return dims[-1]
+        return anatomy.dimension_of(list(self.parts))
 
     @property
     def device(self) -> torch.device:
@@ -227,13 +232,7 @@ class Encoder(nn.Module):
         features: dict[str, Any] = dict(micro_batch.to(self.device, non_blocking=True).features)
         for part in self.parts:
             features = part(features)
-        if "sentence_embedding" in features:
-            return Embeddings(features["sentence_embedding"])
-        tokens = features["token_embeddings"]
-        mask = features.get("attention_mask")
-        if mask is None or mask.shape[-1] != tokens.shape[1]:  # vision towers, as in `Pooling`
-            mask = torch.ones(tokens.shape[:2], device=tokens.device)
-        return Embeddings(tokens, mask.bool())
+        return anatomy.embeddings_of(features)
 
     def prompt_for(
         self, role: str | None, prompt: str | None = None, prompt_name: str | None = None
@@ -243,18 +242,7 @@ class Encoder(nn.Module):
         Raises:
             ConfigError: no prompt of that name.
         """
-        if prompt is not None:
-            return prompt
-        if prompt_name is not None:
-            if prompt_name not in self.prompts:
-                raise ConfigError(
-                    f"no prompt named {prompt_name!r}; the model has {list(self.prompts) or 'none'}"
-                )
-            return self.prompts[prompt_name]
-        for name in ROLE_PROMPTS.get(role or "", ()):
-            if name in self.prompts:
-                return self.prompts[name]
-        return self.prompts.get(self.default_prompt_name or "")
+        return choose_prompt(self.prompts, role, self.default_prompt_name, prompt, prompt_name)
 
     def encode(
         self,
@@ -298,26 +286,18 @@ class Encoder(nn.Module):
             InputError: an input the model does not take; names its position.
             ConfigError: a setting that cannot be followed.
         """
-        dim = truncate_dim or self.truncate_dim
-        if dim is not None and not 1 <= dim <= self.embedding_dim:
-            raise InputError(f"truncate_dim must be between 1 and {self.embedding_dim}, not {dim}")
-        if output is not None and self.multi_vector:
-            raise ConfigError("this model gives a vector per token; a .npy file holds one vector per item")
-        if token_pooling is not None and not self.multi_vector:
-            raise ConfigError(
-                "token_pooling is for models that give a vector per token; this one gives one per item"
-            )
         settings = Settings(
             role=role,
             prompt=self.prompt_for(role, prompt, prompt_name),
             token_budget=token_budget,
-            dim=dim,
+            dim=truncate_dim or self.truncate_dim,
             normalize=normalize,
             bf16=bf16,
             token_pooling=token_pooling,
             output=output,
             progress=show_progress,
         )
+        settings.check(self.embedding_dim, multi_vector=self.multi_vector)
         return encode_items(self, items_of(inputs, self.modalities), settings)
 
     def encode_query(self, inputs: Any, **options: Any) -> Embeddings:
@@ -348,6 +328,24 @@ class Encoder(nn.Module):
 
     # Training
 
+    def add_adapter(
+        self, adapter: LoRA | PeftConfig | None = None, *, routes: Sequence[str] | None = None
+    ) -> None:
+        """Freezes the backbone and puts a LoRA adapter into it, to be trained; the heads are trained as before.
+
+        Args:
+            adapter: by default `LoRA()`; settings of peft are taken too.
+            routes: of a composed model those to adapt; by default all.
+
+        Raises:
+            ConfigError: see `models.adapters.add_adapter`; or no such route.
+        """
+        add_adapters({name: one.model for name, one in self.backbones().items()}, adapter, routes)
+
+    def merge_adapter(self) -> None:
+        """Works the adapter into the weights in place; what is left is an ordinary model, all of it trainable."""
+        self.parts = nn.ModuleList(merged(self.parts)).requires_grad_()
+
     def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
         """Recomputes activations in the backward pass instead of keeping them; arguments as in transformers."""
         for backbone in self.backbones().values():
@@ -361,6 +359,7 @@ class Encoder(nn.Module):
         *,
         truncate_dim: int | None = None,
         card: str | None = None,
+        merge: bool = False,
         verify: bool = True,
     ) -> None:
         """Writes the model so that Sightline and Sentence Transformers load it.
@@ -369,6 +368,7 @@ class Encoder(nn.Module):
             folder: a new folder, or one that holds a model to be replaced.
             truncate_dim: dimension the loaded model cuts its embeddings to.
             card: text of README.md.
+            merge: work an adapter into the weights, for a model that needs no other; else it is saved alone.
             verify: read what was written and compare vectors (see `verify`), with a second copy in memory meanwhile.
 
         Raises:
@@ -390,7 +390,7 @@ class Encoder(nn.Module):
             similarity_fn_name=self.similarity_fn_name,
             truncate_dim=truncate_dim or self.truncate_dim,
         )
-        parts = [part for part in self.parts if isinstance(part, Module)]
+        parts = merged(self.parts) if merge else [part for part in self.parts if isinstance(part, Module)]
         check = partial(check_encoder, self, facts) if verify else None
         write_checkpoint(Path(folder), parts, facts, card=card, check=check)
 

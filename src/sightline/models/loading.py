@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from transformers import PreTrainedModel
 
 from sightline.checkpoint import hub
 from sightline.checkpoint.options import LoadOptions
@@ -34,11 +36,29 @@ def locate(
         CheckpointError: there is no such checkpoint.
     """
     folder = hub.resolve(name_or_path, **hub_arguments)
+    beside = {name: value for name, value in hub_arguments.items() if name != "revision"}
     arguments = dict(model_kwargs or {})
     if dtype is not None:
         arguments["dtype"] = dtype
     # Without a word about it transformers takes the type the weights were saved in; ST takes float32.
     arguments.setdefault("dtype", torch.float32)
     return folder, LoadOptions(
-        arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code
+        arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code, beside
     )
+
+
+def name_bases(model: nn.Module, folder: Path, name_or_path: str | Path) -> None:
+    """Names the transformers models in a model by what finds them again: the name on the Hub, or the whole path.
+
+    A saved adapter says by this name which model it belongs to.
+
+    Args:
+        model: just loaded.
+        folder: where from.
+        name_or_path: what was asked for.
+    """
+    on_the_hub = not Path(name_or_path).expanduser().is_dir()
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel) and part.name_or_path and Path(part.name_or_path).is_dir():
+            place = Path(part.name_or_path).resolve()
+            part.name_or_path = str(name_or_path) if on_the_hub and place == folder.resolve() else str(place)

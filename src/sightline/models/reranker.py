@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sightline.checkpoint import layout
+from sightline.checkpoint.adapters import merged
 from sightline.checkpoint.language_heads import Head, HeadChoice
 from sightline.checkpoint.rerankers import read_reranker
 from sightline.checkpoint.write import activation_path, write_checkpoint
@@ -19,12 +20,14 @@ from sightline.errors import ConfigError
 from sightline.inputs.collate import group_name
 from sightline.inputs.pairs import PairProcessor, is_pair_item, parse_pair
 from sightline.inputs.parse import parse
+from sightline.models.adapters import LoRA, add_adapters
 from sightline.models.devices import usable_device
 from sightline.models.encode import Settings
 from sightline.models.encoding_progress import Report
 from sightline.models.items import Items
-from sightline.models.loading import locate
+from sightline.models.loading import locate, name_bases
 from sightline.models.preprocess import Collator
+from sightline.models.prompts import check_default
 from sightline.models.scoring import score_pairs
 from sightline.models.sharing import push
 from sightline.models.verify import check_reranker
@@ -33,6 +36,9 @@ from sightline.modules.base import Module
 from sightline.modules.language_model import LanguageModel
 from sightline.modules.sequence_scores import SCORES, SequenceScores
 from sightline.types import MicroBatch
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 class Reranker(nn.Module):
@@ -61,10 +67,7 @@ class Reranker(nn.Module):
         self.prompts = dict(prompts or {})
         self.default_prompt_name = default_prompt_name
         self.name_or_path = ""
-        if default_prompt_name is not None and default_prompt_name not in self.prompts:
-            raise ConfigError(
-                f"default_prompt_name {default_prompt_name!r} is not among the prompts {list(self.prompts)}"
-            )
+        check_default(self.prompts, default_prompt_name)
 
     @classmethod
     def from_pretrained(
@@ -144,6 +147,7 @@ class Reranker(nn.Module):
             default_prompt_name=default_prompt_name or checkpoint.facts.default_prompt_name,
         )
         reranker.name_or_path = str(name_or_path)
+        name_bases(reranker, folder, name_or_path)
         return reranker.to(place).eval()
 
     @property
@@ -327,18 +331,36 @@ class Reranker(nn.Module):
 
     # Training
 
+    def add_adapter(self, adapter: LoRA | PeftConfig | None = None) -> None:
+        """Freezes the model and puts a LoRA adapter into it, to be trained; the head is trained as a whole.
+
+        Args:
+            adapter: by default `LoRA()`; settings of peft are taken too.
+
+        Raises:
+            ConfigError: see `models.adapters.add_adapter`.
+        """
+        add_adapters({"": self.backbone.model}, adapter)
+
+    def merge_adapter(self) -> None:
+        """Works the adapter into the weights in place; what is left is an ordinary model, all of it trainable."""
+        self.parts = nn.ModuleList(merged(self.parts)).requires_grad_()
+
     def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
         """Recomputes activations in the backward pass instead of keeping them; arguments as in transformers."""
         self.backbone.model.activation_checkpointing_enable(*args, **kwargs)
 
     # Saving
 
-    def save_pretrained(self, folder: str | Path, *, card: str | None = None, verify: bool = True) -> None:
+    def save_pretrained(
+        self, folder: str | Path, *, card: str | None = None, merge: bool = False, verify: bool = True
+    ) -> None:
         """Writes the model so that Sightline and Sentence Transformers load it.
 
         Args:
             folder: a new folder, or one that holds a model to be replaced.
             card: text of README.md.
+            merge: work an adapter into the weights, for a model that needs no other; else it is saved alone.
             verify: read what was written and compare scores (see `verify`), with a second copy in memory meanwhile.
 
         Raises:
@@ -351,9 +373,11 @@ class Reranker(nn.Module):
             model_type=layout.RERANKER,
             activation_fn=activation_path(self.activation),
         )
-        parts = [part for part in self.parts if isinstance(part, Module)]
+        parts = merged(self.parts) if merge else [part for part in self.parts if isinstance(part, Module)]
         check = partial(check_reranker, self, facts) if verify else None
-        write_checkpoint(Path(folder), parts, facts, card=card, check=check)
+        # An adapter's folder has no config.json to say how many scores its head gives.
+        own = {"labels": self.num_labels}
+        write_checkpoint(Path(folder), parts, facts, own=own, card=card, check=check)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Saves the model and uploads it; options, result and errors as of `sharing.push`."""

@@ -86,7 +86,8 @@ class CpuOperators(TorchFunctionMode):
         if activated is not None and behind_gelu:
             before = activated[0].reshape(rows.shape)
             return _GeluLinear.apply(before, rows.detach(), weight, bias, activated[2]).view(shape)
-        if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
+        learnt = [one for one in (input, weight, bias) if one is not None and one.requires_grad]
+        if torch.is_grad_enabled() and learnt:
             return _Linear.apply(rows, weight, bias).view(shape)
         return product(rows, weight, bias).view(shape)
 
@@ -178,7 +179,9 @@ def _weight_gradient(gradient_TN: Tensor, input_TK: Tensor) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input_TK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
-        ctx.save_for_backward(input_TK, weight_NK)
+        # Beside an adapter the weight is frozen, and its input need not be kept.
+        for_input, for_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(input_TK if for_weight else None, weight_NK if for_input else None)
         ctx.has_bias = bias_N is not None
         return product(input_TK, weight_NK, bias_N)
 

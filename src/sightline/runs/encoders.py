@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError
 from sightline.evaluation.rows import Row
+from sightline.runs import lora
 from sightline.runs.losses import build_loss, inherited_options
 from sightline.runs.material import Material
 
@@ -26,6 +27,7 @@ class EncoderSubject:
         self.recipe, self.material = recipe, material
         self.model = load_encoder(recipe)
         material.check(self.model)
+        lora.add_adapter(recipe, self.model, seed=seed)
         self.loss = build_loss(recipe, self.model.similarity_fn_name)
         self._cut = recipe.model.truncate_dim or self.model.truncate_dim
         self._inherited = self._left_out()
@@ -53,7 +55,7 @@ class EncoderSubject:
         self.model.truncate_dim = self._cut
 
     def saving(self) -> Mapping[str, Any]:
-        return {}
+        return lora.saving(self.recipe)
 
     def _left_out(self) -> dict[str, Any]:
         recipe, model = self.recipe, self.model

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.load import dump_recipe
 from sightline.config.recipe import Recipe, TrainingConfig
 from sightline.errors import ConfigError, StoppedError
+from sightline.runs import lora
 from sightline.runs.losses import loss_class
 from sightline.runs.material import material_of
 from sightline.runs.outcome import Outcome
@@ -164,6 +165,7 @@ def _save(recipe: Recipe, subject: Subject, ranks: Ranks, card: str, say: Callab
     folder, output = Path(recipe.output.dir) / MODEL, recipe.output
     subject.settle()
     save_from_main(subject.model, folder, ranks, card=card, verify=output.verify, **subject.saving())
+    lora.settle(recipe, subject.model)
     subject.model.name_or_path = str(folder)  # an index built with it now is opened with what lies there
     if output.push_to_hub is not None and ranks.is_main:
         say(f"uploaded: {Repository(output.push_to_hub, exist_ok=True).upload(folder)}")

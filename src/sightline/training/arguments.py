@@ -100,6 +100,27 @@ class TrainingArguments(transformers.TrainingArguments):
             "default the model's own query and document prompts."
         },
     )
+    learning_rates: dict[str, float] | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rates of their own, by route ('image'), part of the backbone ('vision', 'language') or "
+            "beginning of weights' names ('parts.2'). Where several mean a weight, the last one holds."
+        },
+    )
+    learning_rate_mapping: dict[str, float] | None = field(
+        default=None,
+        metadata={"help": "The same by regular expression over weights' names, as in Sentence Transformers."},
+    )
+    freeze: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "What is not trained in this run, by the same names as in learning_rates. A route "
+            "that is frozen as a whole embeds each item once."
+        },
+    )
+    router_mapping: dict[str, str] | None = field(
+        default=None, metadata={"help": "Sentence Transformers' name for roles."}
+    )
     restore_callback_states_from_checkpoint: bool = field(
         default=True,
         metadata={"help": "A resumed run's callbacks (early stopping, say) go on from what they knew."},
@@ -152,6 +173,16 @@ class TrainingArguments(transformers.TrainingArguments):
             if self.warmup_steps and self.warmup_steps != self.warmup_ratio:
                 raise ConfigError("give warmup_ratio or warmup_steps, not both")
             self.warmup_steps = self.warmup_ratio
+        for name in ("learning_rates", "learning_rate_mapping"):
+            for key, rate in (vars(self)[name] or {}).items():
+                if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate >= 0:
+                    raise ConfigError(f"{name}: the rate of {key!r} must be a number from 0, not {rate!r}")
+        if isinstance(self.freeze, str):
+            raise ConfigError(f"freeze is a list of names, such as [{self.freeze!r}]")
+        if self.router_mapping:
+            if self.roles and self.roles != self.router_mapping:
+                raise ConfigError("give roles or router_mapping, not both: they are two names of one thing")
+            self.roles = self.router_mapping
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = spare_cores()
         if self.gradient_checkpointing is not None:

@@ -26,12 +26,13 @@ from sightline.training.resume import RunState, checkpoint_to_resume
 from sightline.training.saving import Checkpoints, problem
 from sightline.training.source import RowSource
 from sightline.training.stopping import Interrupted, StopAfterStep, StopRequest
+from sightline.training.tuning import TunedTrainer
 from sightline.training.weights import only_with_state
 
 logger = logging.getLogger(__name__)
 
 
-class LastingTrainer(transformers.Trainer):
+class LastingTrainer(TunedTrainer):
     """transformers' loop with checkpoints that are whole or not there, and runs that go on from them exactly.
 
     Half of `sightline.training.trainer.Trainer`, in a file of its own; not used by itself.
@@ -192,6 +193,9 @@ class LastingTrainer(transformers.Trainer):
             "processes": self._ranks.size,
             "steps": self.state.max_steps,
             "learning_rate": args.learning_rate,
+            "learning_rates": args.learning_rates,
+            "learning_rate_mapping": args.learning_rate_mapping,
+            "freeze": args.freeze,
             "bf16": args.bf16,
             "fp16": args.fp16,
             "engine": self._engine.state(),

@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sightline.checkpoint.adapters import quantized_weights
 from sightline.training.distributed import Ranks
 
 if TYPE_CHECKING:
@@ -172,7 +173,9 @@ def load_whole_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None
         state: all weights, on every rank.
     """
     if not is_sharded(model):
-        model.load_state_dict(state)
+        resting = quantized_weights(model)  # beside an adapter, which alone is in a checkpoint
+        kept = {name: value for name, value in state.items() if name not in resting}
+        model.load_state_dict(kept, strict=not resting)
         return
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
