@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -18,6 +19,7 @@ from sightline.errors import CheckpointError, InputError
 from sightline.models.encoder import Encoder
 from sightline.modules.pooling import Pooling
 from sightline.modules.quirks import QUIRKS, Quirk, quirk_of
+from sightline.types import Item, Part
 from support.fixtures import make_pictures
 from support.st_folders import load, write
 from support.zoo import dual, qwen, text, vision_language
@@ -52,6 +54,28 @@ def test_models_of_a_text_and_an_image_take_neither_alone(
     for alone in ("a page", picture):
         with pytest.raises(InputError, match=r"takes image\+text"):
             encoder.encode([alone])
+
+
+def test_paligemma_is_not_warned_about_every_text(tmp_path: Path) -> None:
+    """The placeholder is put in front of the text, where its processor would put it, with a warning for each."""
+    items = load(vision_language.paligemma(tmp_path / "model")).backbones()[""].processor
+    picture = make_pictures()[0]
+    warned: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: warned.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers.models.paligemma.processing_paligemma")
+    logger.addHandler(handler)
+    try:
+        item = Item((Part("text", "a page"), Part("image", picture)), key="0")
+        ours = items(item).values["input_ids"].tolist()
+        assert not warned
+        theirs = items.processor(images=[picture], text=["a page"], return_tensors="pt")["input_ids"][
+            0
+        ].tolist()
+        assert len(warned) == 1
+    finally:
+        logger.removeHandler(handler)
+    assert ours == theirs
 
 
 def test_blip_has_a_method_for_each_input(tmp_path: Path) -> None:
@@ -122,5 +146,5 @@ def test_a_package_that_transformers_asks_for_is_named(
     from transformers.models.smolvlm import processing_smolvlm
 
     monkeypatch.setattr(processing_smolvlm, "num2words", None)
-    with pytest.raises(CheckpointError, match="num2words"):
+    with pytest.raises(CheckpointError, match="pip install num2words"):
         load(vision_language.smolvlm(tmp_path / "model"))

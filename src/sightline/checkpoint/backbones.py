@@ -117,13 +117,15 @@ def item_processor(
         facts: content of ``sentence_bert_config.json``.
         arguments: those the processor was loaded with.
     """
-    processing = _processing(facts, quirk_of(config.model_type), config)
+    quirk = quirk_of(config.model_type)
+    processing = _processing(facts, quirk, config)
     items = ItemProcessor(
         processor=processor,
         calls=_possible(table, processor),
         message_format=facts.get("modality_config", {}).get("message", {}).get("format")
         or infer_format(chat_template(processor)),
         processing_kwargs=processing,
+        image_mark=quirk.image_mark,
         # Processors of retrieval models give images a layout of their own, which is left to them.
         normalization=None
         if facts.get("transformer_task") == RETRIEVAL

@@ -54,8 +54,9 @@ def load_processor(folder: Path, model_type: str, **kwargs: Any) -> Any:
         _limit_pixels(processor, kwargs, folder)
         return processor
     except ImportError as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), str(error))
-        raise CheckpointError(f"{folder}: its processor cannot be loaded: {first.strip()}") from error
+        raise CheckpointError(
+            f"{folder}: its processor cannot be loaded: {' '.join(str(error).split())}"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CheckpointError):
             raise

@@ -47,6 +47,7 @@ class ItemProcessor:
         patch_size: side of a vision patch in pixels, for the cost.
         max_image_pixels: images above it are refused before they are decoded.
         lower_case: the checkpoint has texts lower-cased, which the tokenizer's own files may not say.
+        image_mark: placeholder of an image in front of a text, for models that are not asked by chat messages.
         images: shortcut around the image processor, where `sightline.inputs.shortcuts` has proved one.
         chat_tokens: shortcut around the processor's call on chat messages, likewise; needs ``images``.
     """
@@ -59,6 +60,7 @@ class ItemProcessor:
     patch_size: int = 16
     max_image_pixels: int = 64_000_000
     lower_case: bool = False
+    image_mark: str = ""
     images: DirectImages | None = None
     chat_tokens: chat.ChatTokens | None = None
     _suffixes: dict[str, list[int]] = field(default_factory=dict, repr=False)
@@ -199,7 +201,8 @@ class ItemProcessor:
             value = part.value if part.modality == "text" else self.open(part, item.source)
             inputs.setdefault(part.modality, []).append(value)
         if "text" in inputs:
-            inputs["text"] = [(prompt or "") + "\n".join(inputs["text"])]
+            mark = self.image_mark if "image" in inputs else ""
+            inputs["text"] = [mark + (prompt or "") + "\n".join(inputs["text"])]
         kwargs = self._kwargs()
         if self.images is not None and set(inputs) == {"image"}:
             return dict(self.images(inputs["image"]))

@@ -21,12 +21,14 @@ class Quirk:
         reason: why.
         calls: how the model is called, in place of what would be inferred.
         encoder: the class that loads the encoder alone, by its path within transformers.
+        image_mark: placeholder that stands for an image in front of its text.
         pads_text: texts come at the full length of the text tower (``max_position_embeddings``).
     """
 
     reason: str
     calls: CallTable | None = None
     encoder: str | None = None
+    image_mark: str = ""
     pads_text: bool = False
 
 
@@ -52,7 +54,12 @@ QUIRKS: Mapping[str, Quirk] = {
             "sentence_embedding",
         ),
     ),
-    "paligemma": Quirk("its processor refuses a text without an image, and an image has a text", _IMAGE_AND_TEXT),
+    "paligemma": Quirk(
+        "its processor refuses a text without an image, wants an image to have a text, and warns about every text "
+        "in which it has to put the image's placeholder itself",
+        _IMAGE_AND_TEXT,
+        image_mark="<image>",
+    ),
     "kosmos-2": Quirk("its processor refuses a text without an image", _IMAGE_AND_TEXT),
     "vilt": Quirk("its embeddings are those of a text and an image together", _IMAGE_AND_TEXT),
     "siglip": Quirk(_FULL_LENGTH, pads_text=True),
