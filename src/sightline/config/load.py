@@ -41,7 +41,14 @@ def recipe_from(
     merged = _copied(table)
     for override in overrides:
         _apply(merged, override)
-    return dataclasses.replace(build(Recipe, merged, source=source), source=source)
+    recipe = dataclasses.replace(build(Recipe, merged, source=source), source=source)
+    if bool(recipe.model.name) == bool(recipe.model.routes):
+        raise ConfigError(
+            f"{source}: model.name and model.routes are both there; keep one of them"
+            if recipe.model.name
+            else f"{source}: model.name is missing; add it (or model.routes, to compose a model)"
+        )
+    return recipe
 
 
 def to_table(config: Any) -> dict[str, Any]:

@@ -19,8 +19,18 @@ View = Literal["text", "image", "both"]
 class ModelConfig:
     """`[model]`: which checkpoint to start from and how to load it."""
 
-    name: str
-    """Folder of a checkpoint, or a name on the Hugging Face Hub. Required."""
+    name: str = ""
+    """Folder of a checkpoint, or a name on the Hugging Face Hub. Required, unless `routes` compose a model."""
+
+    routes: dict[str, str] | None = None
+    """Checkpoints to compose one model of, by what each reads ("text", "image", "audio", "video") or by role ("query",
+    "document")."""
+
+    dim: int | None = None
+    """Dimension the routes of a composed model are to share; those of another get a projection, to be trained."""
+
+    fusion: dict[str, float] | None = None
+    """Weights by modality for items that mix modalities, such as a page with its text, in a composed model."""
 
     kind: Literal["encoder", "reranker"] = "encoder"
     """"encoder": a model that embeds queries and documents apart; "reranker": one that reads a pair and scores it."""

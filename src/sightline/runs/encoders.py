@@ -38,7 +38,7 @@ class EncoderSubject:
 
     def told(self) -> str:
         model = self.model
-        return f"{self.recipe.model.name}: {', '.join(model.modalities)}, {model.embedding_dim} dimensions"
+        return f"{model.name_or_path}: {', '.join(model.modalities)}, {model.embedding_dim} dimensions"
 
     def inherited(self) -> Mapping[str, Any]:
         return self._inherited
@@ -79,12 +79,23 @@ def load_encoder(recipe: Recipe) -> Encoder:
     from sightline.models.encoder import Encoder
 
     config = recipe.model
-    encoder = Encoder.from_pretrained(config.name, **loading(recipe))
+    if config.routes:
+        try:
+            routes = {
+                name: Encoder.from_pretrained(path, **loading(recipe)) for name, path in config.routes.items()
+            }
+            encoder = Encoder.from_routes(
+                routes, dim=config.dim, fusion=config.fusion, prompts=config.prompts
+            )
+        except ConfigError as error:
+            raise ConfigError(f"{recipe.source}: model.routes: {error}") from None
+    else:
+        encoder = Encoder.from_pretrained(config.name, **loading(recipe))
     wanted = [*(recipe.evaluated_dims or []), *([config.truncate_dim] if config.truncate_dim else [])]
     too_wide = [dim for dim in wanted if not 1 <= dim <= encoder.embedding_dim]
     if too_wide:
         raise ConfigError(
-            f"{recipe.source}: {config.name} has {encoder.embedding_dim} dimensions; dims and truncate_dim "
+            f"{recipe.source}: {encoder.name_or_path} has {encoder.embedding_dim} dimensions; dims and truncate_dim "
             f"must lie between 1 and {encoder.embedding_dim}, not {', '.join(map(str, too_wide))}"
         )
     return encoder

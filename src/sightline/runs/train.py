@@ -146,7 +146,7 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
         )
         model = _save(recipe, subject, ranks, card, say)
     facts |= {
-        "model": recipe.model.name,
+        "model": recipe.model.name or dict(recipe.model.routes or {}),
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
     }
     report = output / REPORT if recipe.output.report else None
