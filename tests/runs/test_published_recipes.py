@@ -87,6 +87,40 @@ def test_qwen3_vl_embedding_on_visual_document_retrieval(table: Path, tmp_path: 
     )
 
 
+def test_lora_on_visual_document_retrieval(table: Path, tmp_path: Path) -> None:
+    model = published.qwen3_vl(tmp_path / "Qwen3-VL-Embedding-2B")
+    done = run(
+        "qwen3-vl-embedding-2b-vdr-lora",
+        f"model.name={model}",
+        f"data.dataset={table}",
+        f"output.dir={tmp_path / 'run'}",
+    )
+    # The adapter is worked in: nothing is left of it in the files.
+    assert not list(done.model.rglob("adapter*"))
+    before = Encoder.from_pretrained(model, device="cpu").encode("a page of plant 3")
+    after = Encoder.from_pretrained(done.model, device="cpu", truncate_dim=2048).encode("a page of plant 3")
+    assert float((after.values - before.values).norm() / before.values.norm()) > 1e-4
+
+
+def test_a_router_of_light_encoders(table: Path, tmp_path: Path) -> None:
+    from support import tiny_models
+
+    text, image = tiny_models.bert(tmp_path / "text"), tiny_models.vit(tmp_path / "image", hidden=16)
+    done = run(
+        "router-minilm-dinov2",
+        f"model.routes.text={text}",
+        f"model.routes.image={image}",
+        "model.dim=32",  # the width of the text model, as 384 is that of MiniLM
+        f"data.dataset={table}",
+        f"output.dir={tmp_path / 'run'}",
+    )
+    saved = Encoder.from_pretrained(done.model, device="cpu")
+    assert set(saved.modalities) == {"text", "image"}
+    # What is frozen gives the vectors it gave before.
+    bare = Encoder.from_pretrained(text, device="cpu")
+    assert float((saved.encode("hello").values - bare.encode("hello").values).abs().max()) < 1e-6
+
+
 # Tables
 
 

@@ -391,7 +391,7 @@ class Encoder(nn.Module):
             truncate_dim=truncate_dim or self.truncate_dim,
         )
         parts = merged(self.parts) if merge else [part for part in self.parts if isinstance(part, Module)]
-        check = partial(check_encoder, self, facts) if verify else None
+        check = partial(check_encoder, self, facts, merged=merge) if verify else None
         write_checkpoint(Path(folder), parts, facts, card=card, check=check)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:

@@ -374,7 +374,7 @@ class Reranker(nn.Module):
             activation_fn=activation_path(self.activation),
         )
         parts = merged(self.parts) if merge else [part for part in self.parts if isinstance(part, Module)]
-        check = partial(check_reranker, self, facts) if verify else None
+        check = partial(check_reranker, self, facts, merged=merge) if verify else None
         # An adapter's folder has no config.json to say how many scores its head gives.
         own = {"labels": self.num_labels}
         write_checkpoint(Path(folder), parts, facts, own=own, card=card, check=check)
