@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from parity.test_encoder_parity import torchvision_folder
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
 from sightline.training.batches import BatchBuilder
@@ -21,6 +20,7 @@ from sightline.training.limits import Limits
 from sightline.training.rows import choose_columns
 from sightline.training.step import Step
 from support import st_late_oracle, st_oracle
+from support.torchvision_folder import torchvision_folder
 
 
 @pytest.fixture(scope="module")

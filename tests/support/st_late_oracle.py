@@ -16,7 +16,7 @@ from typing import Any
 # Started as a program, so its neighbours are found beside it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.st_oracle import QUERIES, TEXTS, _import_torchvision, pictures
+from support.st_oracle import QUERIES, TEXTS, import_torchvision, pictures
 
 PROMPTS = {"query": "Find the page: ", "document": ""}
 
@@ -63,7 +63,7 @@ def _gradients(model: Any, path: Path) -> None:
 
 def main() -> None:
     folder, work = sys.argv[1], Path(sys.argv[2])
-    _import_torchvision(folder)
+    import_torchvision(folder)
     import numpy as np
     import torch
     from sentence_transformers import MultiVectorEncoder
