@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.utils import is_torchvision_available
 
 from sightline.errors import CheckpointError, InputError
 from sightline.inputs.parse import parse
@@ -193,10 +195,13 @@ def test_several_images_in_one_input(tiny_encoder: TinyEncoder, pictures: list[I
             tiny_encoder(name).preprocessor(pair)
 
 
-def test_video_without_torchvision_says_what_to_install(tiny_encoder: TinyEncoder) -> None:
-    encoder = tiny_encoder("qwen3_vl")
-    if encoder.supports("video"):
-        pytest.skip("torchvision is installed")
+@pytest.mark.skipif(is_torchvision_available(), reason="torchvision is installed")
+def test_video_that_needs_torchvision_says_what_to_install(tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny("qwen3_vl"), tmp_path / "model")
+    file = tmp_path / "model" / "video_preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "video_processor_type": "AVideoProcessor"}))
+    encoder = Encoder.from_pretrained(tmp_path / "model", device="cpu")
+    assert not encoder.supports("video")
     clip = np.zeros((4, 32, 32, 3), dtype=np.uint8)
     with pytest.raises(InputError, match="pip install torchvision"):
         encoder.preprocessor(Item((Part("video", clip),), key="0"))

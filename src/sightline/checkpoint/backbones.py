@@ -22,13 +22,17 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
+from transformers.video_processing_utils import BaseVideoProcessor
 
 from sightline.checkpoint.adapters import base_folder, check_quantization, load_adapter, processor_folder
+from sightline.checkpoint.inner import draws_no_masks, inner_model, is_whole, thinking
 from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.processors import load_processor
 from sightline.errors import CheckpointError
+from sightline.inputs.audio_features import audio_rules
 from sightline.inputs.chat import infer_format
-from sightline.inputs.pixels import find_normalization
+from sightline.inputs.frame_choice import FrameChoice
+from sightline.inputs.pixels import PixelNormalization, find_film_normalization, find_normalization
 from sightline.inputs.processor import ItemProcessor, part_of
 from sightline.inputs.roles import RoleTexts
 from sightline.inputs.shortcuts import take_shortcuts
@@ -78,13 +82,18 @@ def load_backbone(
         raise CheckpointError(f"{folder}: made for the task {task!r}, so it gives no embeddings")
     kwargs = keyword_groups(facts, options)
     config = read_config(folder, kwargs, options)
+    config = thinking(config)
+    draws_no_masks(config, kwargs["config_kwargs"])
     quirk = quirk_of(config.model_type)
-    loader: Any = AutoModel if quirk.encoder is None else attrgetter(quirk.encoder)(transformers)
+    whole = is_whole(config, quirk)
+    loader: Any = AutoModel if quirk.encoder is None or whole else attrgetter(quirk.encoder)(transformers)
     if task == RETRIEVAL:
-        loader = _retrieval_class(config, folder)
-    elif quirk.encoder is None:
+        loader, whole = _retrieval_class(config, folder), False
+    elif loader is AutoModel:
         kwargs["model_kwargs"]["trust_remote_code"] = options.trust_remote_code
     model, missing = load_model(loader, folder, config, kwargs["model_kwargs"], options)
+    if whole:
+        model, missing = inner_model(model, quirk, missing)
     # transformers' pooler is excepted: encoders are rightly saved without it, and nothing here reads it.
     check_complete(folder, [name for name in missing if "pooler" not in name], "embeddings")
     arguments = processor_arguments(facts, kwargs)
@@ -131,6 +140,9 @@ def item_processor(
         if facts.get("transformer_task") == RETRIEVAL
         else _normalization(processor, processing.get("image", {})),
         patch_size=_patch_size(config),
+        audio=audio_rules(config.to_dict()),
+        frames=_frame_choice(processor, config, processing.get("video", {})),
+        film=_film_normalization(processor, processing.get("video", {})),
     )
     settle_tokenizer(items, config, facts, arguments)
     return items
@@ -287,9 +299,27 @@ def _normalization(processor: Any, overrides: Mapping[str, Any]) -> Any:
     if overrides:  # the checkpoint calls its processor in another way than the probe would
         return None
     image_processor = processor if isinstance(processor, ImageProcessingMixin) else None
+    if isinstance(processor, BaseVideoProcessor):
+        return None
     if isinstance(processor, ProcessorMixin):
         image_processor = part_of(processor, "image_processor")
     return None if image_processor is None else find_normalization(image_processor)
+
+
+def _film_normalization(processor: Any, overrides: Mapping[str, Any]) -> PixelNormalization | None:
+    videos = part_of(processor, "video_processor")
+    return None if videos is None or overrides else find_film_normalization(videos)
+
+
+def _frame_choice(
+    processor: Any, config: PretrainedConfig, arguments: Mapping[str, Any]
+) -> FrameChoice | None:
+    videos = processor if isinstance(processor, BaseVideoProcessor) else part_of(processor, "video_processor")
+    if videos is None:
+        return None
+    # Video encoders have a table of positions for so many frames and no others.
+    fixed = config.to_dict().get("num_frames") if videos is processor else None
+    return FrameChoice(videos, dict(arguments), fixed if isinstance(fixed, int) else None)
 
 
 def _patch_size(config: PretrainedConfig) -> int:

@@ -1,8 +1,8 @@
 """Loading a model's processor, also where torchvision is not installed.
 
-Processors of models that take videos ask for torchvision through their video processor. Without it the parts
-are loaded one by one, images through the PIL backend, and the video processor's settings are carried
-along untouched, so that a saved model still has them.
+Processors of models that take videos ask for torchvision through their video processor. Without it the parts are
+loaded one by one: images through the PIL backend, video by torch alone where `sightline.inputs.torch_videos` can;
+where it cannot, the settings are carried along untouched, so that a saved model still has them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from transformers.utils import is_torchvision_available
 
 from sightline.checkpoint.layout import read_facts
 from sightline.errors import CheckpointError
+from sightline.inputs.plain_torch import PlainTorch
 from sightline.inputs.processor import part_of
+from sightline.inputs.torch_videos import torch_video_processor
 from sightline.inputs.video_settings import VIDEO_FILE, CarriedVideoSettings
 
 
@@ -41,13 +43,19 @@ def load_processor(folder: Path, model_type: str, **kwargs: Any) -> Any:
         CheckpointError: no processor can be loaded; says what is missing.
     """
     known = _processor_class(folder, model_type)
+    bare = not is_torchvision_available()
     try:
-        if (
-            known is not None
-            and "video_processor" in known.get_attributes()
-            and not is_torchvision_available()
-        ):
+        if bare and known is not None and "video_processor" in known.get_attributes():
             processor = _without_torchvision(folder, known, kwargs)
+        elif bare and known is None and _is_video_processor(folder):
+            processor = _part("video_processor", folder, kwargs)
+            if isinstance(processor, CarriedVideoSettings):
+                raise CheckpointError(
+                    f"{folder}: its video processor needs torchvision; pip install torchvision"
+                )
+        elif known is not None and _only_hears(folder):
+            # Speech encoders are published without the tokenizer that transformers' processor asks for.
+            processor = AutoFeatureExtractor.from_pretrained(folder, **_for("feature_extractor", kwargs))
         else:
             processor = AutoProcessor.from_pretrained(folder, **kwargs)
         _check_vocabulary(processor, folder)
@@ -101,15 +109,26 @@ def _limit_pixels(processor: Any, kwargs: dict[str, Any], folder: Path) -> None:
     images.size = type(images.size)(**size)
 
 
+def _only_hears(folder: Path) -> bool:
+    """Whether a feature extractor is all there is."""
+    facts = read_facts(folder / "preprocessor_config.json")
+    words = ("tokenizer_config.json", "tokenizer.json", "vocab.json", "vocab.txt", "processor_config.json")
+    return "feature_extractor_type" in facts and not any((folder / name).is_file() for name in words)
+
+
+def _is_video_processor(folder: Path) -> bool:
+    """Whether a model of video alone was saved here."""
+    others = ("tokenizer_config.json", "preprocessor_config.json")
+    return (folder / VIDEO_FILE).is_file() and not any((folder / name).is_file() for name in others)
+
+
 def _processor_class(folder: Path, model_type: str) -> type[ProcessorMixin] | None:
     """The processor class of transformers that the files name, or that goes with the model type."""
     import transformers
 
-    name = (
-        read_facts(folder / "processor_config.json").get("processor_class")
-        or read_facts(folder / "preprocessor_config.json").get("processor_class")
-        or PROCESSOR_MAPPING_NAMES.get(model_type)
-    )
+    files = ("processor_config.json", "preprocessor_config.json", VIDEO_FILE, "tokenizer_config.json")
+    named = (read_facts(folder / file).get("processor_class") for file in files)
+    name = next(filter(None, named), None) or PROCESSOR_MAPPING_NAMES.get(model_type)
     known = getattr(transformers, str(name), None) if name in PROCESSOR_MAPPING_NAMES.values() else None
     return known if isinstance(known, type) and issubclass(known, ProcessorMixin) else None
 
@@ -134,7 +153,10 @@ def _without_torchvision(folder: Path, known: type[ProcessorMixin], kwargs: dict
 def _part(name: str, folder: Path, kwargs: dict[str, Any]) -> Any:
     """One part of a processor, by the name of its constructor's argument."""
     if name == "video_processor":
-        return CarriedVideoSettings(_video_settings(folder))
+        settings = _video_settings(folder)
+        images = read_facts(folder / "preprocessor_config.json").get("image_processor_type")
+        found = torch_video_processor(settings, image_processor=images, **_for("image", kwargs))
+        return found or CarriedVideoSettings(settings)
     if name == "tokenizer":
         return AutoTokenizer.from_pretrained(folder, **_for("tokenizer", kwargs))
     if name == "feature_extractor":
@@ -154,8 +176,8 @@ def _video_settings(folder: Path) -> dict[str, Any]:
 
 
 def _accept(processor: ProcessorMixin, name: str, part: Any) -> type:
-    if isinstance(part, CarriedVideoSettings):
-        return CarriedVideoSettings
+    if isinstance(part, (CarriedVideoSettings, PlainTorch)):
+        return type(part)  # transformers cannot even name the class it wants
     return ProcessorMixin.check_argument_for_proper_class(processor, name, part)
 
 

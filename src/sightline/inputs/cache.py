@@ -192,6 +192,9 @@ def _facts(items: ItemProcessor) -> dict[str, Any]:
         "limit": items.max_tokens,
         "images": repr(items.images),
         "chat": repr(items.chat_tokens),
+        "audio": repr(items.audio),
+        "frames": None if items.frames is None else items.frames.fixed,
+        "film": repr(items.film),
     }
 
 

@@ -64,7 +64,8 @@ def collate(
                 padded += batched[name].numel()
         else:
             batched[name] = concatenate(values)
-    route, modality = split_group(features[0].group)
+    route, kind = split_group(features[0].group)
+    modality = kind.partition("#")[0]  # what is behind it is said in `company`
     batched |= {"modality": modality, "route": route, "fused": "=" in route}
     batched["prompt_length"] = torch.tensor([one.prompt_length for one in features])
     tokens = sum(one.cost.tokens for one in features)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 PIXELS = "pixel_values"
+FILM_PIXELS = "pixel_values_videos"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,31 @@ def find_normalization(image_processor: Any) -> PixelNormalization | None:
         if (ours - finished.float()).abs().max() > 2e-6:
             return None
     return found
+
+
+def find_film_normalization(video_processor: Any) -> PixelNormalization | None:
+    """`find_normalization` for a video processor, whose frames are all different."""
+    facts = video_processor.to_dict()
+    if not facts.get("do_normalize") or not facts.get("do_rescale", True) or facts.get("image_mean") is None:
+        return None
+    film = np.random.default_rng(0).integers(0, 256, (4, 70, 90, 3), dtype=np.uint8)
+    arguments = {"return_tensors": "pt", "do_sample_frames": False}
+    if "cap_pixels_per_frame" in facts:  # left open, it is warned about
+        arguments["cap_pixels_per_frame"] = bool(facts["cap_pixels_per_frame"])
+    finished = video_processor([film], **arguments).get(FILM_PIXELS)
+    raw = video_processor([film], do_rescale=False, do_normalize=False, **arguments).get(FILM_PIXELS)
+    if not isinstance(finished, Tensor) or not isinstance(raw, Tensor) or raw.shape != finished.shape:
+        return None
+    if raw.dtype != torch.uint8 or raw.ndim not in (2, 5):
+        return None
+    found = PixelNormalization(
+        scale=float(facts.get("rescale_factor", 1 / 255)),
+        mean=tuple(float(value) for value in facts["image_mean"]),
+        std=tuple(float(value) for value in facts["image_std"]),
+        layout="patches" if raw.ndim == 2 else "channels",
+    )
+    same = bool((found(raw).reshape(finished.shape) - finished.float()).abs().max() <= 2e-6)
+    return found if same else None
 
 
 def raw_pixels(image_processor: Any, images: list[Any], **kwargs: Any) -> dict[str, Any]:

@@ -18,18 +18,25 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
+from transformers.video_processing_utils import BaseVideoProcessor
 
 from sightline.errors import InputError
 from sightline.inputs import chat, media
+from sightline.inputs.audio_features import AudioRules, audio_features
 from sightline.inputs.collate import SEQUENCE_FILL, group_name
+from sightline.inputs.company import company
+from sightline.inputs.costs import cost_of
+from sightline.inputs.frame_choice import FrameChoice, noted, without_sampling
 from sightline.inputs.pixels import PIXELS, PixelNormalization, to_uint8
+from sightline.inputs.refusals import refusal_of
 from sightline.inputs.resize import GRID, DirectImages
 from sightline.inputs.texts import tokenized
 from sightline.inputs.video_settings import CarriedVideoSettings
-from sightline.types import Cost, Features, Item, Part
+from sightline.types import Features, Item, Part
 
 ARGUMENT_NAMES = {"text": "text", "image": "images", "audio": "audio", "video": "videos"}
 _SIZES = ("truncation", "max_length")  # text arguments that apply_chat_template takes itself
+_RAW = {"do_rescale": False, "do_normalize": False}
 _NO_LIMIT = 1_000_000  # transformers marks tokenizers without a limit by a very large number
 
 
@@ -50,6 +57,9 @@ class ItemProcessor:
         image_mark: placeholder of an image in front of a text, for models that are not asked by chat messages.
         images: shortcut around the image processor, where `sightline.inputs.shortcuts` has proved one.
         chat_tokens: shortcut around the processor's call on chat messages, likewise; needs ``images``.
+        audio: what may be done with audio features in a batch.
+        frames: which frames of a video are taken; None without a video processor.
+        film: like ``normalization``, for videos.
     """
 
     processor: Any
@@ -63,6 +73,9 @@ class ItemProcessor:
     image_mark: str = ""
     images: DirectImages | None = None
     chat_tokens: chat.ChatTokens | None = None
+    audio: AudioRules = field(default_factory=AudioRules)
+    frames: FrameChoice | None = None
+    film: PixelNormalization | None = None
     _suffixes: dict[str, list[int]] = field(default_factory=dict, repr=False)
     _prompts: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -76,7 +89,8 @@ class ItemProcessor:
     @property
     def carries_video(self) -> bool:
         """Whether the model has a video processor that cannot be loaded here."""
-        return any(isinstance(part, CarriedVideoSettings) for part in vars(self.processor).values())
+        parts = (self.processor, *vars(self.processor).values())
+        return any(isinstance(part, CarriedVideoSettings) for part in parts)
 
     @property
     def max_tokens(self) -> int | None:
@@ -112,7 +126,7 @@ class ItemProcessor:
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(self._explain(error), source=item.source) from error
+            raise InputError(refusal_of(error, self.max_tokens), source=item.source) from error
         return self._finished(values, modality, prompt_tokens)
 
     def many(
@@ -144,14 +158,14 @@ class ItemProcessor:
         key = "+".join(modality) if isinstance(modality, tuple) else modality
         return Features(
             values=features,
-            group=group_name("", self.calls[modality]),
-            cost=self._cost(features),
+            group=group_name("", self.calls[modality] + company(features, self.audio)),
+            cost=cost_of(features, self.patch_size, self.audio),
             modality=key,
             prompt_length=prompt_tokens,
         )
 
     def open(self, part: Part, source: str | None) -> Any:
-        """The in-memory value of a media part: RGB image, mono waveform at the model's rate, frames.
+        """The in-memory value of a media part: RGB image, mono waveform at the model's rate, `VideoFrames`.
 
         Raises:
             MediaError: missing, unreadable, too large or not of the modality.
@@ -164,7 +178,7 @@ class ItemProcessor:
         if part.modality == "audio":
             extractor = part_of(self.processor, "feature_extractor") or self.processor
             return media.load_audio(part.value, sampling_rate=part_rate(extractor), source=source)
-        return media.load_video(part.value, source=source).frames
+        return media.load_video(part.value, choice=self.frames, source=source)
 
     def _modality(self, item: Item) -> str | tuple[str, ...]:
         missing = sorted(part for part in item.modalities if not self._takes(part))
@@ -192,6 +206,7 @@ class ItemProcessor:
 
     def _plain(self, item: Item, modality: str | tuple[str, ...], prompt: str | None) -> dict[str, Any]:
         inputs: dict[str, list[Any]] = {}
+        videos: list[media.VideoFrames] = []
         for part in item.parts:
             if part.modality != "text" and part.modality in inputs:
                 raise InputError(
@@ -199,31 +214,38 @@ class ItemProcessor:
                     source=item.source,
                 )
             value = part.value if part.modality == "text" else self.open(part, item.source)
-            inputs.setdefault(part.modality, []).append(value)
+            inputs.setdefault(part.modality, []).append(noted(value, videos))
         if "text" in inputs:
             mark = self.image_mark if "image" in inputs else ""
             inputs["text"] = [mark + (prompt or "") + "\n".join(inputs["text"])]
-        kwargs = self._kwargs()
+        kwargs = self._kwargs(videos)
         if self.images is not None and set(inputs) == {"image"}:
             return dict(self.images(inputs["image"]))
+        if set(inputs) == {"audio"}:
+            extractor = part_of(self.processor, "feature_extractor") or self.processor
+            assert isinstance(extractor, FeatureExtractionMixin), type(extractor)
+            return audio_features(extractor, inputs["audio"], kwargs["audio_kwargs"], self.audio, item.source)
         if isinstance(self.processor, ProcessorMixin):
             named = {ARGUMENT_NAMES[name]: values for name, values in inputs.items()}
             return self._small(dict(self.processor(**named, **kwargs)))
         if isinstance(self.processor, PreTrainedTokenizerBase):
             return dict(self.processor(inputs["text"], return_tensors="pt", **kwargs["text_kwargs"]))
         call: Any = self.processor
-        if isinstance(self.processor, ImageProcessingMixin):
-            images = call(images=inputs["image"], return_tensors="pt", **kwargs["images_kwargs"])
-            return self._small(dict(images))
-        assert isinstance(self.processor, FeatureExtractionMixin), type(self.processor)
-        audio_kwargs = {"sampling_rate": part_rate(call)} | kwargs["audio_kwargs"]
-        return dict(call(inputs["audio"], return_tensors="pt", **audio_kwargs))
+        if isinstance(self.processor, BaseVideoProcessor):
+            return dict(call(inputs["video"], return_tensors="pt", **kwargs["videos_kwargs"]))
+        assert isinstance(self.processor, ImageProcessingMixin), type(self.processor)
+        images = call(images=inputs["image"], return_tensors="pt", **kwargs["images_kwargs"])
+        return self._small(dict(images))
 
     def _chat(self, item: Item, prompt: str | None) -> dict[str, Any]:
+        videos: list[media.VideoFrames] = []
         messages = chat.to_messages(
-            item, lambda part: self.open(part, chat.source_of(item, part)), self.message_format, prompt
+            item,
+            lambda part: noted(self.open(part, chat.source_of(item, part)), videos),
+            self.message_format,
+            prompt,
         )
-        values = self._short(messages) or self._small(self._render(messages))
+        values = self._short(messages) or self._small(self.audio.trim(self._render(messages, videos)))
         limit = self.max_tokens
         tokens = values["input_ids"].shape[-1]
         restore = self.processing_kwargs.get("chat_template", {}).get("restore_suffix", True)
@@ -237,8 +259,10 @@ class ItemProcessor:
         text: str = self.processor.apply_chat_template([messages], tokenize=False, **template)[0]
         return text
 
-    def _render(self, messages: chat.Messages, **text: Any) -> dict[str, Any]:
-        kwargs = self._kwargs()
+    def _render(
+        self, messages: chat.Messages, videos: Sequence[media.VideoFrames] = (), **text: Any
+    ) -> dict[str, Any]:
+        kwargs = self._kwargs(videos)
         template = self._template()
         sized = {name: template.pop(name) for name in _SIZES if name in template}
         text_kwargs = kwargs["text_kwargs"] | sized | text
@@ -299,7 +323,7 @@ class ItemProcessor:
             self._suffixes[key] = chat.common_suffix(first, second)
         return self._suffixes[key]
 
-    def _kwargs(self) -> dict[str, dict[str, Any]]:
+    def _kwargs(self, videos: Sequence[media.VideoFrames] = ()) -> dict[str, dict[str, Any]]:
         saved = self.processing_kwargs
         common = {key: value for key, value in saved.get("common", {}).items() if key not in ("padding",)}
         text = {"truncation": "longest_first"} | dict(saved.get("text", {}))
@@ -311,12 +335,12 @@ class ItemProcessor:
         }
         images = dict(saved.get("image", {}))
         if self.normalization is not None:
-            images |= {"do_rescale": False, "do_normalize": False}
+            images |= _RAW
         kwargs = {
             "text_kwargs": text,
             "images_kwargs": images,
             "audio_kwargs": dict(saved.get("audio", {})),
-            "videos_kwargs": dict(saved.get("video", {})),
+            "videos_kwargs": without_sampling(saved.get("video", {}), videos) | (_RAW if self.film else {}),
         }
         if isinstance(self.processor, ProcessorMixin):
             kwargs["common_kwargs"] = {"return_tensors": "pt"} | common
@@ -344,33 +368,6 @@ class ItemProcessor:
             "input_ids": torch.tensor([token]),
             "attention_mask": torch.ones(1, dtype=torch.long),
         }
-
-    def _cost(self, features: Mapping[str, Tensor]) -> Cost:
-        patches = 0
-        for name, value in features.items():
-            if name.endswith("_grid_thw"):
-                patches += int(value.prod(dim=-1).sum())
-        if not patches and "pixel_values" in features:
-            pixels = features["pixel_values"]
-            if pixels.ndim < 4:  # patches already: (1, patches, dim)
-                patches = pixels.shape[:-1].numel()
-            else:
-                rows, columns = (side // self.patch_size for side in pixels.shape[-2:])
-                patches = pixels.shape[:-3].numel() * rows * columns
-        tokens = features["input_ids"].shape[0] if "input_ids" in features else 0
-        if not tokens and not patches:
-            # Audio towers: one position per frame of the (last) time axis.
-            tokens = max((value.shape[-1] for value in features.values()), default=1)
-        return Cost(tokens, patches)
-
-    def _explain(self, error: ValueError) -> str:
-        text = str(error)
-        if "mismatch" in text.lower() and "token" in text.lower():
-            return (
-                f"the limit of {self.max_tokens} tokens cuts off part of the image's placeholder tokens; raise the "
-                "limit (processor_kwargs: model_max_length) or make the image smaller (processor_kwargs: max_pixels)"
-            )
-        return text
 
 
 def part_of(processor: Any, name: str) -> Any:

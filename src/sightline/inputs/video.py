@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,14 @@ from sightline.inputs.references import label
 MAX_SECONDS = 4 * 3600.0
 MAX_FRAMES = 128
 TOTAL_PIXELS = 128_000_000
+
+
+class Choice(Protocol):
+    """Decides which frames are taken."""
+
+    def __call__(self, total: int, fps: float, *, in_memory: bool) -> np.ndarray:
+        """Positions (T,) among ``total`` frames, ascending; ``fps`` is 0.0 where nobody knows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ def load_video(
     *,
     fps: float | None = 2.0,
     max_frames: int = MAX_FRAMES,
+    choice: Choice | None = None,
     source: str | None = None,
     max_seconds: float = MAX_SECONDS,
     max_pixels: int = MAX_PIXELS,
@@ -69,6 +78,8 @@ def load_video(
         value: ``Path``, path, URL or data URI ``str``, ``bytes``, ``{"bytes", "path"}``; frames in memory as
             an array (T, H, W, C) or (T, C, H, W), a list of images, or ``{"array", "video_metadata"}``.
         fps: None takes every frame (up to ``max_frames``).
+        choice: decides instead of ``fps`` and ``max_frames``; frames that came with ``frames_indices`` are
+            taken as they are.
         source: where the value came from, for messages.
         max_seconds: refuse longer videos.
         max_pixels: refuse larger frames.
@@ -85,7 +96,7 @@ def load_video(
     if isinstance(value, (dict, np.ndarray, list, tuple)) and not (
         isinstance(value, dict) and "array" not in value
     ):
-        return _from_memory(value, fps, max_frames, max_pixels, total_pixels, source)
+        return _from_memory(value, choice or _Evenly(fps, max_frames), max_pixels, total_pixels, source)
     with open_container(value, source=source, policy=policy) as (container, _, name):
         if not container.streams.video:
             raise MediaError('has no video stream; pass {"audio": ...} if it is audio', source=name)
@@ -108,8 +119,9 @@ def load_video(
                 f"the video lasts {duration:,.0f} s, the limit is {max_seconds:,.0f}", source=name
             )
         rate = rate or (times.count / duration if duration else 0.0)
-        wanted = _sample(times.count, duration, fps, max_frames)
-        shape = _fitted(context.width, context.height, len(wanted), total_pixels)
+        chosen = (choice or _Evenly(fps, max_frames, duration))(times.count, rate, in_memory=False)
+        wanted, places = np.unique(chosen, return_inverse=True)
+        shape = _fitted(context.width, context.height, len(chosen), total_pixels)
         pictures = [
             _picture(frame, shape, max_pixels, name) for frame in _frames_at(container, stream, times, wanted)
         ]
@@ -121,9 +133,10 @@ def load_video(
         if len({picture.shape for picture in pictures}) > 1:
             raise MediaError("the video changes its size on the way, which is not supported", source=name)
         seconds = (
-            times.seconds[wanted] - times.seconds[0] if times.seconds is not None else wanted / (rate or 1.0)
+            times.seconds[chosen] - times.seconds[0] if times.seconds is not None else chosen / (rate or 1.0)
         )
-        return VideoFrames(np.stack(pictures), seconds, wanted, rate, duration, times.count)
+        frames = np.stack([pictures[place] for place in places])
+        return VideoFrames(frames, seconds, chosen, rate, duration, times.count)
 
 
 @dataclass(frozen=True)
@@ -157,10 +170,18 @@ def _packet_times(container: Any, stream: Any, max_seconds: float, name: str) ->
     return _Times(len(pts), shown, shown * float(stream.time_base), np.sort(np.array(keyframes, np.int64)))
 
 
-def _sample(count: int, duration: float, fps: float | None, max_frames: int) -> np.ndarray:
-    """Indices of the frames to take, first and last included, as Qwen's processors space them."""
-    number = count if fps is None or not duration else min(count, max(1, round(duration * fps)))
-    return np.unique(np.linspace(0, count - 1, min(number, max_frames)).round().astype(np.int64))
+@dataclass(frozen=True)
+class _Evenly:
+    """First and last frame included, as Qwen's processors space them."""
+
+    fps: float | None
+    max_frames: int
+    duration: float | None = None  # None for the number of frames at their rate
+
+    def __call__(self, total: int, fps: float, *, in_memory: bool) -> np.ndarray:
+        seconds = self.duration if self.duration is not None else (total / fps if fps else 0.0)
+        number = total if self.fps is None or not seconds else min(total, max(1, round(seconds * self.fps)))
+        return np.unique(np.linspace(0, total - 1, min(number, self.max_frames)).round().astype(np.int64))
 
 
 def _frames_at(container: Any, stream: Any, times: _Times, wanted: np.ndarray) -> Iterator[Any]:
@@ -210,7 +231,7 @@ def _fitted(width: int, height: int, count: int, total_pixels: int) -> tuple[int
 
 
 def _from_memory(
-    value: Any, fps: float | None, max_frames: int, max_pixels: int, total_pixels: int, source: str | None
+    value: Any, choice: Choice, max_pixels: int, total_pixels: int, source: str | None
 ) -> VideoFrames:
     stated = value.get("video_metadata") or {} if isinstance(value, dict) else {}
     frames = value["array"] if isinstance(value, dict) else value
@@ -221,8 +242,9 @@ def _from_memory(
         raise MediaError("the video has no frames", source=name)
     rate = float(stated.get("fps") or 0)
     duration = float(stated.get("duration") or (len(frames) / rate if rate else 0))
-    # Frames somebody chose already are not thinned out further than the limit demands.
-    chosen = _sample(len(frames), 0 if "frames_indices" in stated else duration, fps, max_frames)
+    # Frames somebody chose already are not thinned out.
+    picked = stated.get("frames_indices") is not None
+    chosen = np.arange(len(frames)) if picked else choice(len(frames), rate, in_memory=True)
     pictures = []
     for index in chosen.tolist():
         picture = open_image(frames[index], source=f"{name}: frame {index}", max_pixels=max_pixels)
@@ -230,7 +252,7 @@ def _from_memory(
         pictures.append(np.asarray(picture if shape == picture.size else picture.resize(shape)))
     if len({picture.shape for picture in pictures}) > 1:
         raise MediaError("the frames of the video have different sizes", source=name)
-    places = np.asarray(stated.get("frames_indices") or range(len(frames)), np.int64)
+    places = np.asarray(stated["frames_indices"] if picked else range(len(frames)), np.int64)
     if len(places) != len(frames):
         raise InputError(f"frames_indices has {len(places)} entries for {len(frames)} frames", source=name)
     total = int(stated.get("total_num_frames") or len(frames))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sightline.errors import CheckpointError
+from sightline.inputs.audio_features import FEATURES, WAVEFORM
 from sightline.inputs.collate import PaddingSide
-from sightline.inputs.pixels import PIXELS
+from sightline.inputs.pixels import FILM_PIXELS, PIXELS
 from sightline.inputs.processor import ItemProcessor
 from sightline.inputs.roles import EXPANSION, IS_QUERY, RoleTexts
 from sightline.modules.base import Module
@@ -25,6 +27,8 @@ _OURS = frozenset(
     {"modality", "route", "fused", "prompt_length", "sentence_embedding", "token_embeddings", "labels"}
     | {IS_QUERY, EXPANSION}
 )
+# Floating-point inputs that come in float32, whatever the model computes in.
+_FLOATS = (FEATURES, WAVEFORM, FILM_PIXELS)
 
 
 class Backbone(Module):
@@ -82,6 +86,14 @@ class Backbone(Module):
         """ST's ``sentence_bert_config.json``, as ST 5.4 and later write it."""
         return transformer_facts(self.task, self.table, self.processor) | self.texts.facts()
 
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.model.modules():
+            if isinstance(module, _BatchNorm):
+                # CLAP's mel bins: statistics of a micro-batch would make a clip's vector depend on its neighbours.
+                module.eval()
+        return self
+
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         with cpu_operators(self.model):
             return self._run(features)
@@ -93,6 +105,11 @@ class Backbone(Module):
         arguments = self._accepted(call.method, features)
         if PIXELS in arguments:
             arguments[PIXELS] = self._pixels(arguments[PIXELS])
+        if FILM_PIXELS in arguments and self.processor.film is not None:
+            arguments[FILM_PIXELS] = self.processor.film(arguments[FILM_PIXELS])
+        for name in _FLOATS:
+            if name in arguments:
+                arguments[name] = arguments[name].to(self.model.dtype)
         if not self._adopted:
             self._adopted = True
             adopt_attention(self.model)
@@ -113,6 +130,10 @@ class Backbone(Module):
         if value.ndim == 4:  # convolutional towers: (N, D, H, W) -> (N, H * W, D)
             value = value.flatten(2).transpose(1, 2)
         features[self.table.writes] = value
+        mask = features.get("attention_mask")
+        audio = self.processor.audio
+        if WAVEFORM in arguments and mask is not None and audio.kernels and audio.padded:
+            features["attention_mask"] = audio.frame_mask(mask, value.shape[1])
         return features
 
     @property

@@ -17,6 +17,7 @@ from transformers import (
     ProcessorMixin,
 )
 from transformers.utils import ModelOutput
+from transformers.video_processing_utils import BaseVideoProcessor
 
 from sightline.errors import CheckpointError
 from sightline.inputs.processor import part_of
@@ -88,6 +89,7 @@ def processor_modalities(processor: Any, *, carried: bool = False) -> list[str]:
     kinds = (
         (PreTrainedTokenizerBase, "text"),
         (FeatureExtractionMixin, "audio"),
+        (BaseVideoProcessor, "video"),  # before images, whose processors it descends from
         (ImageProcessingMixin, "image"),
     )
     return [modality for kind, modality in kinds if isinstance(processor, kind)][:1]

@@ -22,6 +22,8 @@ class Quirk:
         calls: how the model is called, in place of what would be inferred.
         encoder: the class that loads the encoder alone, by its path within transformers.
         image_mark: placeholder that stands for an image in front of its text.
+        inside: where the encoder is in the whole model, for classes that read their own files only: whole models are
+            loaded as they are and taken apart.
         pads_text: texts come at the full length of the text tower (``max_position_embeddings``).
     """
 
@@ -29,6 +31,7 @@ class Quirk:
     calls: CallTable | None = None
     encoder: str | None = None
     image_mark: str = ""
+    inside: str | None = None
     pads_text: bool = False
 
 
@@ -65,9 +68,14 @@ QUIRKS: Mapping[str, Quirk] = {
     "siglip": Quirk(_FULL_LENGTH, pads_text=True),
     "siglip2": Quirk(_FULL_LENGTH, pads_text=True),
     **dict.fromkeys(
-        ("hubert", "moonshine", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2",
-         "wav2vec2-conformer", "wavlm", "whisper"),
+        ("hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer", "wavlm"),
         Quirk(_DECODER_TOKENIZER, _AUDIO),
+    ),
+    "whisper": Quirk(
+        _DECODER, _AUDIO, encoder="models.whisper.modeling_whisper.WhisperEncoder", inside="encoder"
+    ),
+    "moonshine": Quirk(
+        _DECODER, _AUDIO, encoder="models.moonshine.modeling_moonshine.MoonshineEncoder", inside="encoder"
     ),
     "t5": Quirk(_DECODER, encoder="T5EncoderModel"),
     "mt5": Quirk(_DECODER, encoder="MT5EncoderModel"),
