@@ -7,6 +7,8 @@ WORK/KEY holds ``ours`` (saved by Sightline) and ``bare`` (the tiny checkpoint i
     ours.npz    what ST reads from ours: one array per input, images through PIL
     theirs/     the checkpoint saved by ST
     theirs.npz  ST's vectors of it
+    late.npz    where there is a folder ``late`` instead, a late-interaction model saved by Sightline: the token
+                vectors ST reads from it, one array per value
     error.txt   why ST could not do one of these, where it could not
 """
 
@@ -33,11 +35,21 @@ def vectors(model: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _load(folder: Path) -> Any:
-    from sentence_transformers import SentenceTransformer
+def token_vectors(model: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """NumPy arrays by input and number, from ST's late-interaction model."""
+    import numpy as np
+
+    return {
+        f"{kind}-{number}": np.asarray(one)
+        for kind in kinds
+        for number, one in enumerate(model.encode_document(inputs_for(kind)))
+    }
+
+
+def _load(folder: Path, kind: type[Any]) -> Any:
     from transformers import AutoImageProcessor
 
-    model: Any = SentenceTransformer(str(folder), device="cpu")
+    model: Any = kind(str(folder), device="cpu")
     model[0].processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     return model
 
@@ -47,6 +59,7 @@ def main() -> None:
     import_torchvision(torchvision)
     import numpy as np
     import torch
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
     # Not before: it imports transformers, which looks for torchvision once.
     from support.zoo.architectures import ARCHITECTURES
@@ -55,8 +68,12 @@ def main() -> None:
     for key in keys:
         folder, kinds = Path(work) / key, ARCHITECTURES[key].inputs
         try:
-            np.savez(folder / "ours.npz", **vectors(_load(folder / "ours"), kinds))
-            model = _load(folder / "bare")
+            if (folder / "late").is_dir():
+                model = _load(folder / "late", MultiVectorEncoder)
+                np.savez(folder / "late.npz", **token_vectors(model, kinds))
+                continue
+            np.savez(folder / "ours.npz", **vectors(_load(folder / "ours", SentenceTransformer), kinds))
+            model = _load(folder / "bare", SentenceTransformer)
             np.savez(folder / "theirs.npz", **vectors(model, kinds))
             model.save_pretrained(str(folder / "theirs"))
         except Exception:  # the tests say what went wrong, model by model
