@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveLayers",
     "AnglE",
     "Batch",
     "BatchTriplet",
@@ -22,6 +23,7 @@ __all__ = [
     "EmbeddingDistillation",
     "Embeddings",
     "Encoder",
+    "FalseNegatives",
     "InfoNCE",
     "Item",
     "LoRA",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES: dict[str, str] = {
+    "AdaptiveLayers": "sightline.losses.layers",
     "AnglE": "sightline.losses.pairwise",
     "Batch": "sightline.types",
     "BatchTriplet": "sightline.losses.triplets",
@@ -61,6 +64,7 @@ _HOMES: dict[str, str] = {
     "EmbeddingDistillation": "sightline.losses.distillation",
     "Embeddings": "sightline.types",
     "Encoder": "sightline.models.encoder",
+    "FalseNegatives": "sightline.losses.joint",
     "InfoNCE": "sightline.losses.contrastive",
     "Item": "sightline.types",
     "LoRA": "sightline.models.adapters",
@@ -102,6 +106,8 @@ if TYPE_CHECKING:
     from sightline.losses.distillation import DistillKL as DistillKL
     from sightline.losses.distillation import EmbeddingDistillation as EmbeddingDistillation
     from sightline.losses.distillation import MarginMSE as MarginMSE
+    from sightline.losses.joint import FalseNegatives as FalseNegatives
+    from sightline.losses.layers import AdaptiveLayers as AdaptiveLayers
     from sightline.losses.pairwise import AnglE as AnglE
     from sightline.losses.pairwise import Contrastive as Contrastive
     from sightline.losses.pairwise import CoSENT as CoSENT

@@ -115,12 +115,16 @@ class MicroBatch:
         indices: (n,) long, which item of the Batch each row is.
         cost: sum over the items.
         padded_tokens: rows times the longest sequence, so that padding can be measured.
+        layers: earlier layers whose vectors are wanted beside the last one's.
+        projected: the vectors are wanted with their projections behind them.
     """
 
     features: dict[str, Any]
     indices: Tensor
     cost: Cost
     padded_tokens: int = 0
+    layers: tuple[int, ...] = ()
+    projected: bool = False
 
     def __len__(self) -> int:
         return int(self.indices.numel())
@@ -152,6 +156,10 @@ class Batch:
             others; None where nobody asks.
         scored: the rows whose share of the loss this process computes, where the batch holds those of all
             processes; None for all rows.
+        dataset: the name of the rows' dataset, where the run has several.
+        guide_NG: (N, G) a guide model's vector of each item, for losses that look for false negatives; else None.
+        layers: earlier layers whose vectors stand behind those of the last one, for losses that train them.
+        projected: dimension of a teacher's space, whose vectors stand behind all of these; 0 for none.
     """
 
     micro_batches: Sequence[MicroBatch]
@@ -163,6 +171,10 @@ class Batch:
     rows: tuple[int, ...] = ()
     identities_N: Tensor | None = None
     scored: slice | None = None
+    dataset: str = ""
+    guide_NG: Tensor | None = None
+    layers: tuple[int, ...] = ()
+    projected: int = 0
 
     @staticmethod
     def empty() -> Batch:
@@ -186,10 +198,17 @@ class Embeddings:
     """Vectors of N items: ``values`` (N, D), or (N, T, D) with ``mask`` (N, T) for multi-vector models.
 
     Indexing, ``len``, ``numpy.asarray`` and iteration work as on an array of N vectors.
+
+    Attributes:
+        values: the vectors.
+        mask: which positions hold one.
+        beside: further vectors of the same items, side by side, which a loss has asked for: those of
+            `Batch.layers`, then those in the teacher's space. Nothing but losses looks at them.
     """
 
     values: Tensor
     mask: Tensor | None = None
+    beside: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.values.shape[0])

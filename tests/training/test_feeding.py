@@ -179,8 +179,8 @@ def test_prepared_pages_are_kept(tiny_encoder: Callable, tmp_path: Path) -> None
             dataloader_num_workers=2,
             feed_bytes="1MB",
         )
-        source = RowSource(encoder, args, rows, shows_progress=False)
-        loader = source.loader(rows, BatchOrder(range(6), 3), "the rows")
+        source = RowSource(encoder, args, {"": rows}, shows_progress=False)
+        loader = source.loader(rows, BatchOrder(range(6), 3))
         found.append([contents(delivery) for delivery in loader])
         loader.dataset.close()
         kept.append(sorted(path.stat().st_ino for path in (tmp_path / "cache").rglob("*.features")))

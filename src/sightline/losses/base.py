@@ -71,6 +71,18 @@ class ScoreTerm(Protocol):
 
 
 @runtime_checkable
+class GroupedTerm(Protocol):
+    """A `ScoreTerm` some of whose rows belong together.
+
+    Attributes:
+        group: how many consecutive rows `ScoreTerm.rows` is to be given together; divides the number of rows.
+    """
+
+    @property
+    def group(self) -> int: ...
+
+
+@runtime_checkable
 class ScoreLoss(Protocol):
     """A loss whose value is a function of the similarities between lists of items.
 

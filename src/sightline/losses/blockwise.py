@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sightline.losses.base import ScoreTerm
+from sightline.losses.base import GroupedTerm, ScoreTerm
 from sightline.losses.similarity import at_least_float32, prefix_inverse_norms
 from sightline.modules.cpu import add_product
 
@@ -175,8 +175,9 @@ class _Blocks:
             )
         else:
             rows_b = rows_l = memory // (row_bytes * (3 + stored))
-        self.rows_b = max(1, min(rows_b, len(term.left)))
-        self.rows_l = max(1, min(rows_l, self.rows_b))
+        group = term.group if isinstance(term, GroupedTerm) else 1
+        self.rows_b = max(1, min(rows_b, len(term.left)) // group) * group
+        self.rows_l = max(1, min(rows_l, self.rows_b) // group) * group
         self.dots_bR = values_ND.new_empty(self.rows_b, columns)
         self.weights_KbR = values_ND.new_empty(stored, self.rows_b, columns)
         self.scores_lR = values_ND.new_empty(self.rows_l, columns)

@@ -7,7 +7,7 @@ Shape letters::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from sightline.errors import ConfigError
 from sightline.losses.base import Loss, RowLoss, ScoreLoss
 from sightline.losses.blockwise import prefix_parts
 from sightline.losses.columns import single_vectors
+from sightline.losses.needs import Needs, needs_of
 from sightline.types import Batch, Embeddings
 
 
@@ -59,6 +60,11 @@ class Matryoshka:
             raise ConfigError(f"Matryoshka weights must not be negative: {list(weights)}")
         object.__setattr__(self, "dims", tuple(int(dim) for dim in self.dims))
         object.__setattr__(self, "weights", tuple(float(weight) for weight in weights))
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """Those of the inner loss."""
+        return needs_of(self.loss)
 
     @property
     def by_rows(self) -> bool:
@@ -120,6 +126,11 @@ class Sum:
         object.__setattr__(self, "weights", tuple(float(weight) for weight in weights))
 
     @property
+    def needs(self) -> tuple[Needs, ...]:
+        """Those of all losses."""
+        return needs_of(*self.losses)
+
+    @property
     def by_rows(self) -> bool:
         """Several ranks share the rows if all of the losses let them (see `RowLoss`)."""
         return all(isinstance(loss, RowLoss) and loss.by_rows for loss in self.losses)
@@ -133,3 +144,38 @@ class Sum:
                     raise ConfigError(f"two losses of the Sum have a part {name!r}; use one of them")
                 parts[name] = weight * part
         return parts
+
+
+@dataclass(frozen=True)
+class ByDataset:
+    """Another loss for the batches of each dataset; a batch holds rows of one.
+
+    Args:
+        losses: loss by the name of its dataset.
+
+    Raises:
+        ConfigError: when called, for a dataset that has none.
+    """
+
+    losses: Mapping[str, Loss]
+
+    @property
+    def by_rows(self) -> bool:
+        """See `RowLoss`; several ranks ask the loss of the batch's dataset itself."""
+        return all(isinstance(loss, RowLoss) and loss.by_rows for loss in self.losses.values())
+
+    def of(self, dataset: str) -> Loss:
+        """The loss of one dataset."""
+        if dataset not in self.losses:
+            known = ", ".join(map(repr, self.losses))
+            raise ConfigError(f"there is a loss for the datasets {known}, but none for {dataset!r}")
+        return self.losses[dataset]
+
+    def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
+        """The parts of the loss of the batch's dataset."""
+        return self.of(batch.dataset)(embeddings, batch)
+
+
+def loss_of(loss: Loss, dataset: str) -> Loss:
+    """What is minimised for the batches of one dataset."""
+    return loss.of(dataset) if isinstance(loss, ByDataset) else loss

@@ -18,6 +18,8 @@ from torch import Tensor
 from sightline.errors import ConfigError
 from sightline.losses import masks
 from sightline.losses.base import ScoreTerm
+from sightline.losses.joint import DIRECTIONS, HARDNESSES, Direction, FalseNegatives, Hardness, Pairs
+from sightline.losses.needs import Needs
 from sightline.losses.scores import score_parts
 from sightline.losses.similarity import Similarity, check_similarity, check_temperature
 from sightline.types import Batch, Embeddings
@@ -48,6 +50,15 @@ class InfoNCE:
             each query token's best match in the document is summed; "maxsim" does that with their products, as
             "dot" does, and "meanmaxsim" takes the mean. Such sums grow with the query: a temperature of 1 suits
             them.
+        directions: what else stands in each row's softmax beside "query_to_doc", the anchor with all documents:
+            "query_to_query" (the anchor with all other anchors), "doc_to_query" (the positive with all anchors),
+            "doc_to_doc" (the positive with the documents of other rows; all four: Li et al. 2023, arXiv:2308.03281),
+            or "positive_to_positive" (the positive with other positives, as in GISTEmbed). One joint softmax, as with
+            ``partition_mode="joint"`` in sentence-transformers.
+        hardness: which negatives weigh more the more similar they are: "in_batch_negatives", "hard_negatives" or
+            "all_negatives"; None for none.
+        hardness_strength: how much: it times the similarity is added to a negative's score, without gradient.
+        false_negatives: candidates to leave out because a guide model, or the model itself, finds them too similar.
 
     Raises:
         ConfigError: an argument is out of range, or (when called) the batch has only one column.
@@ -56,14 +67,46 @@ class InfoNCE:
     temperature: float = 0.05
     symmetric: bool = False
     similarity: Similarity = "cosine"
+    directions: tuple[Direction, ...] = ("query_to_doc",)
+    hardness: Hardness | None = None
+    hardness_strength: float = 0.0
+    false_negatives: FalseNegatives | None = None
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature, type(self).__name__)
         check_similarity(self.similarity, type(self).__name__)
+        object.__setattr__(self, "directions", tuple(self.directions))
+        unknown = [one for one in self.directions if one not in DIRECTIONS]
+        if unknown or "query_to_doc" not in self.directions:
+            raise ConfigError(
+                f"the directions of InfoNCE are 'query_to_doc' and any of {', '.join(DIRECTIONS[1:])}, not "
+                f"{', '.join(map(str, self.directions)) or 'none'}"
+            )
+        if self.symmetric and len(self.directions) > 1:
+            raise ConfigError(
+                "symmetric gives each direction a softmax of its own and directions share one; use one of the two"
+            )
+        if self.hardness is not None and self.hardness not in HARDNESSES:
+            raise ConfigError(f"InfoNCE knows the hardness {', '.join(HARDNESSES)}, not {self.hardness!r}")
+        if self.hardness_strength < 0 or (self.hardness is None) != (self.hardness_strength == 0):
+            raise ConfigError("hardness and a hardness_strength above 0 go together; give both or neither")
+
+    @property
+    def is_plain(self) -> bool:
+        """Each row is one item's scores, and no score matters but by itself."""
+        return len(self.directions) == 1 and self.hardness is None and self.false_negatives is None
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"infonce": scalar}`` from (N, D) embeddings, or (N, T, D) with a mask."""
+        if embeddings.values.ndim > 2 and len(self.directions) > 1:
+            raise ConfigError("InfoNCE compares token vectors in the direction 'query_to_doc' alone")
         return score_parts(embeddings, self.plan(batch), self.similarity, loss=type(self).__name__)
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`."""
+        guided = self.false_negatives is not None and self.false_negatives.by == "guide"
+        return (Needs(type(self).__name__, columns=2, guide=guided),)
 
     @property
     def by_rows(self) -> bool:
@@ -87,6 +130,17 @@ class InfoNCE:
             rows = slice(int(complete_B[:begin].sum()), int(complete_B[:end].sum()))
         # A batch without a single complete row has loss 0 (with a graph), not the mean of nothing.
         weight = 1.0 / max(len(anchors), 1)
+        if not self.is_plain:
+            return self._joint(
+                Pairs(
+                    columns_BC[complete_B],
+                    rows,
+                    masks.distinct(columns_BC[:, 1:]),
+                    batch.keys_N,
+                    batch.guide_NG,
+                ),
+                weight,
+            )
         documents = masks.distinct(columns_BC[:, 1:])
         directions = [(anchors, positives, documents, True)]
         if self.symmetric:
@@ -104,6 +158,22 @@ class InfoNCE:
             )
             for lefts, targets, candidates, left_asks in directions
         )
+
+    def _joint(self, pairs: Pairs, weight: float) -> tuple[ScoreTerm, ...]:
+        """Terms that know of more than one item per row, or of more than its content."""
+        hardness = None if self.hardness is None else (self.hardness, self.hardness_strength)
+        weight /= 1 + self.symmetric
+        forwards = pairs.term(
+            "infonce", self.directions, scale=1.0 / self.temperature, weight=weight, hardness=hardness,
+            false_negatives=self.false_negatives,
+        )  # fmt: skip
+        if not self.symmetric:
+            return (forwards,)
+        backwards = pairs.term(
+            "infonce", ("doc_to_query",), scale=1.0 / self.temperature, weight=weight, backwards=True,
+            false_negatives=self.false_negatives,
+        )  # fmt: skip
+        return (forwards, backwards)
 
 
 @dataclass(frozen=True)

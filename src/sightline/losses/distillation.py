@@ -15,6 +15,7 @@ from torch.nn.functional import cosine_similarity, kl_div, log_softmax, softmax
 
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
+from sightline.losses.needs import Needs
 from sightline.losses.scores import document_scores
 from sightline.losses.similarity import Similarity, check_similarity
 from sightline.types import Batch, Embeddings
@@ -40,6 +41,11 @@ class MarginMSE:
 
     def __post_init__(self) -> None:
         check_similarity(self.similarity, type(self).__name__)
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`."""
+        return (Needs(type(self).__name__, columns=3, target=(1, 2)),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"margin_mse": scalar}`` from embeddings and the teacher's margins or scores."""
@@ -85,6 +91,11 @@ class DistillKL:
             if value is not None and not value > 0:
                 raise ConfigError(f"DistillKL needs temperatures above 0, not {value}")
 
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`."""
+        return (Needs(type(self).__name__, columns=3, target=(2,)),)
+
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"distill_kl": scalar}`` from embeddings and the teacher's (B, n) scores."""
         name = type(self).__name__
@@ -106,28 +117,42 @@ class EmbeddingDistillation:
     """The student's vectors against the teacher's for the same contents.
 
     ``mean(1 - cos)``, ``mean((x - t)^2)`` or ``mean(|x - t|)`` (Reimers and Gurevych 2020, arXiv:2004.09813; Kim et
-    al. 2023, arXiv:2301.12005), averaged over the columns. sentence-transformers' EmbedDistillLoss and MSELoss without
-    a projection: for a teacher of another dimension give the student a Dense head, which is saved with it.
+    al. 2023, arXiv:2301.12005), averaged over the columns. sentence-transformers' EmbedDistillLoss and MSELoss.
 
     The target is one vector per row, for all of its columns (such as a sentence and its translations), or one vector
     per column.
 
     Args:
         comparison: "cosine", "mse" or "l2".
+        projection: the teacher's dimension, where it is another than the model's. The `Trainer` then trains a
+            linear layer into the teacher's space along, which stands in checkpoints and not in saved models. A model
+            can instead be given a Dense head of that dimension, which stays part of it.
     """
 
     comparison: Comparison = "cosine"
+    projection: int | None = None
 
     def __post_init__(self) -> None:
         if self.comparison not in get_args(Comparison):
             raise ConfigError(
                 f"EmbeddingDistillation knows {', '.join(get_args(Comparison))}, not {self.comparison!r}"
             )
+        if self.projection is not None and self.projection < 1:
+            raise ConfigError(f"projection must be the teacher's dimension, not {self.projection}")
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`."""
+        return (Needs(type(self).__name__, target=(2, 3), projection=self.projection or 0),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"embedding_distillation": scalar}`` from (N, D) embeddings and (B, D) or (B, C, D) teacher vectors."""
         name = type(self).__name__
         columns = batch.columns_BC.shape[1]
+        if self.projection is not None:
+            if embeddings.beside is None or not batch.projected:
+                raise ConfigError(f"{name} compares projected vectors, and the model was not asked for them")
+            embeddings = Embeddings(embeddings.beside[:, -self.projection :])
         vectors_CPD, rows_P = whole_rows(embeddings, batch, loss=name, columns=columns)
         wanted = target(batch, loss=name, ndims=(2, 3)).to(vectors_CPD)[rows_P]
         if wanted.ndim == 3 and wanted.shape[1] != columns:
@@ -137,7 +162,7 @@ class EmbeddingDistillation:
         if wanted.shape[-1] != vectors_CPD.shape[-1]:
             raise ConfigError(
                 f"the teacher's vectors have {wanted.shape[-1]} dimensions and the model's "
-                f"{vectors_CPD.shape[-1]}; give the model a Dense head of the teacher's dimension"
+                f"{vectors_CPD.shape[-1]}; use projection={wanted.shape[-1]}"
             )
         wanted_CPD = (wanted[:, None] if wanted.ndim == 2 else wanted).transpose(0, 1)
         if self.comparison == "cosine":

@@ -25,7 +25,7 @@ def distinct(items: Tensor) -> Tensor:
 
 def positions(items: Tensor, within: Tensor) -> Tensor:
     """Where each of ``items`` stands in the ascending list ``within`` that contains it."""
-    return torch.searchsorted(within, items)
+    return torch.searchsorted(within, items.contiguous())
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,23 @@ from torch.nn.functional import cosine_similarity, normalize, relu
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
 from sightline.losses.distances import Distance, check_distance, pair_distances
+from sightline.losses.needs import Needs
 from sightline.losses.similarity import check_temperature
 from sightline.types import Batch, Embeddings
 
 
 @dataclass(frozen=True)
-class _Margin:
+class _Pairs:
+    """What losses over two columns and a target need."""
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`."""
+        return (Needs(type(self).__name__, columns=2, target=(1,)),)
+
+
+@dataclass(frozen=True)
+class _Margin(_Pairs):
     """Arguments of the contrastive losses."""
 
     margin: float = 0.5
@@ -34,7 +45,7 @@ class _Margin:
 
 
 @dataclass(frozen=True)
-class _Temperature:
+class _Temperature(_Pairs):
     """The argument of the losses that rank pairs."""
 
     temperature: float = 0.05
@@ -44,7 +55,7 @@ class _Temperature:
 
 
 @dataclass(frozen=True)
-class CosineSimilarity:
+class CosineSimilarity(_Pairs):
     """Mean squared difference between the cosine of a pair and its score.
 
     ``mean((cos(a, b) - score)^2)``; sentence-transformers' CosineSimilarityLoss with its default MSELoss.

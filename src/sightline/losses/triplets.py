@@ -17,6 +17,7 @@ from torch.nn.functional import relu, softplus
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
 from sightline.losses.distances import Distance, all_distances, check_distance, pair_distances
+from sightline.losses.needs import Needs
 from sightline.types import Batch, Embeddings
 
 Mining = Literal["hard", "semi-hard", "all"]
@@ -41,6 +42,11 @@ class Triplet:
         if not self.margin > 0:
             raise ConfigError(f"Triplet needs a margin above 0, not {self.margin}")
         check_distance(self.distance, type(self).__name__)
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`."""
+        return (Needs(type(self).__name__, columns=3),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"triplet": scalar}`` from (N, D) embeddings of anchor, positive and negative columns."""
@@ -88,6 +94,11 @@ class BatchTriplet:
         if self.margin is not None and not self.margin > 0:
             raise ConfigError(f"BatchTriplet needs a margin above 0, not {self.margin}")
         check_distance(self.distance, type(self).__name__)
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`."""
+        return (Needs(type(self).__name__, target=(1,)),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"batch_triplet": scalar}`` from (N, D) embeddings and a label per row."""

@@ -24,6 +24,7 @@ from sightline.models.items import items_of
 from sightline.models.loading import locate, name_bases
 from sightline.models.modalities import modalities_of, supports
 from sightline.models.preprocess import Collator, Preprocessor
+from sightline.models.projection import Projected
 from sightline.models.prompts import check_default, choose_prompt
 from sightline.models.routing import compose, match_types, merged_prompts
 from sightline.models.sharing import push
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 
-class Encoder(nn.Module):
+class Encoder(Projected):
     """An embedding model: one vector per item, or one per token (late interaction).
 
     Args:
@@ -227,12 +228,10 @@ class Encoder(nn.Module):
 
         Returns:
             Embeddings (n, D), or (n, T, D) with a mask, rows in the micro-batch's order; with a graph unless
-            gradients are off.
+            gradients are off. See `Projected.run` for what a micro-batch may ask for besides.
         """
-        features: dict[str, Any] = dict(micro_batch.to(self.device, non_blocking=True).features)
-        for part in self.parts:
-            features = part(features)
-        return anatomy.embeddings_of(features)
+        features = dict(micro_batch.to(self.device, non_blocking=True).features)
+        return self.run(features, list(self.parts), micro_batch)
 
     def prompt_for(
         self, role: str | None, prompt: str | None = None, prompt_name: str | None = None

@@ -30,6 +30,9 @@ _OURS = frozenset(
 # Floating-point inputs that come in float32, whatever the model computes in.
 _FLOATS = (FEATURES, WAVEFORM, FILM_PIXELS)
 
+# Feature that asks for hidden states of some layers, and the one that has them.
+WANTED_LAYERS, LAYERS = "wanted_layers", "layer_embeddings"
+
 
 class Backbone(Module):
     """Runs a transformers model and writes its hidden states (or its pooled features).
@@ -113,20 +116,23 @@ class Backbone(Module):
         if not self._adopted:
             self._adopted = True
             adopt_attention(self.model)
+        layers = features.get(WANTED_LAYERS)
         # Expansion tokens that nobody sees have vectors all the same, so they stand among the padding.
         packing = None
-        if call == Call() and not self._looks_out_of_padding(features):
+        if call == Call() and not layers and not self._looks_out_of_padding(features):
             packing = self._packing.of(self.model, arguments)
         if packing is not None:
             value = packing.call(method, arguments, _hidden_states)
         else:
-            hidden_states = call.output is not None and "hidden_states" in call.output
+            hidden_states = bool(layers) or (call.output is not None and "hidden_states" in call.output)
             output = method(
                 **arguments,
                 **({"return_dict": True} if self._returns_dict(call.method) else {}),
                 **({"output_hidden_states": True} if hidden_states else {}),
             )
             value = _entry(output, call.output)
+            if layers:
+                features[LAYERS] = [output.hidden_states[layer] for layer in layers]
         if value.ndim == 4:  # convolutional towers: (N, D, H, W) -> (N, H * W, D)
             value = value.flatten(2).transpose(1, 2)
         features[self.table.writes] = value

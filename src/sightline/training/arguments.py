@@ -9,10 +9,12 @@ import torch
 import transformers
 
 from sightline.errors import ConfigError
-from sightline.training.feeding import spare_cores
+from sightline.training.feeding import BATCHES_PER_WORKER, spare_cores
 from sightline.training.limits import Limits, parse_bytes
+from sightline.training.streams import StreamSettings
 
 StepMode = Literal["auto", "direct", "cached"]
+BatchSampler = Literal["batch_sampler", "no_duplicates", "no_duplicates_hashed", "group_by_label"]
 OnBadRow = Literal["stop", "skip"]
 OnBadLoss = Literal["stop", "skip"]
 
@@ -84,20 +86,22 @@ class TrainingArguments(transformers.TrainingArguments):
             "help": "Read and preprocess every row once before the first step, to find bad rows early."
         },
     )
-    columns: list[str] | None = field(
-        default=None, metadata={"help": "Dataset columns to use, anchor first. None uses all."}
+    columns: Any = field(
+        default=None,
+        metadata={"help": "Dataset columns to use, anchor first; or such a list per dataset. None uses all."},
     )
-    roles: dict[str, str] | None = field(
+    roles: dict[str, Any] | None = field(
         default=None,
         metadata={
-            "help": "Column -> 'query' or 'document'. By default the first is the query, others documents."
+            "help": "Column -> 'query' or 'document', or that per dataset. By default the first is the query, others "
+            "documents."
         },
     )
     prompts: Any = field(
         default=None,
         metadata={
-            "help": "Text put in front of items: one for all columns, or column -> text; '' for none. By "
-            "default the model's own query and document prompts."
+            "help": "Text put in front of items: one for all columns, column -> text, or either per dataset; '' for "
+            "none. By default the model's own query and document prompts."
         },
     )
     learning_rates: dict[str, float] | None = field(
@@ -120,6 +124,25 @@ class TrainingArguments(transformers.TrainingArguments):
     )
     router_mapping: dict[str, str] | None = field(
         default=None, metadata={"help": "Sentence Transformers' name for roles."}
+    )
+    batch_sampler: str = field(
+        default="batch_sampler",
+        metadata={
+            "help": "'batch_sampler' shuffles; 'group_by_label' gives each batch several rows of each label, for "
+            "losses over single items. 'no_duplicates' and 'no_duplicates_hashed' shuffle as well: contents that "
+            "repeat are no negatives of each other here."
+        },
+    )
+    multi_dataset_batch_sampler: Any = field(
+        default="proportional",
+        metadata={
+            "help": "How several training datasets take turns: 'proportional' (all rows of each), 'round_robin' (as "
+            "many batches of each, until one has no more), or a weight per dataset by name."
+        },
+    )
+    stream_buffer: int = field(
+        default=1000,
+        metadata={"help": "Rows of a stream that are held to draw the next one from; 1 keeps their order."},
     )
     restore_callback_states_from_checkpoint: bool = field(
         default=True,
@@ -149,12 +172,19 @@ class TrainingArguments(transformers.TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        for name, kind in (("step_mode", StepMode), ("on_bad_row", OnBadRow), ("on_bad_loss", OnBadLoss)):
+        choices = {
+            "step_mode": StepMode, "on_bad_row": OnBadRow, "on_bad_loss": OnBadLoss, "batch_sampler": BatchSampler,
+        }  # fmt: skip
+        for name, kind in choices.items():
             if vars(self)[name] not in get_args(kind):
                 allowed = ", ".join(map(repr, get_args(kind)))
                 raise ConfigError(f"{name} must be one of {allowed}, not {vars(self)[name]!r}")
         if self.token_budget is not None and self.token_budget < 1:
             raise ConfigError(f"token_budget must be at least 1 or None, not {self.token_budget}")
+        if self.stream_buffer < 1:
+            raise ConfigError(
+                f"stream_buffer must be at least 1 (which keeps the order), not {self.stream_buffer}"
+            )
         if self.micro_batch != "auto" and (isinstance(self.micro_batch, (str, bool)) or self.micro_batch < 1):
             raise ConfigError(f"micro_batch must be 'auto' or at least 1, not {self.micro_batch!r}")
         if self.memory_budget is not None:
@@ -205,6 +235,20 @@ class TrainingArguments(transformers.TrainingArguments):
     def limits(self) -> Limits:
         """The limits of a micro-batch that these arguments set; what the plan decides is left open."""
         return Limits(self.token_budget, None if self.micro_batch == "auto" else int(self.micro_batch))
+
+    @property
+    def order_seed(self) -> int:
+        """What the order of the rows is drawn from."""
+        return self.seed if self.data_seed is None else self.data_seed
+
+    @property
+    def streams(self) -> StreamSettings:
+        """How streams are read: with enough rows remembered to make any batch again that is under way."""
+        ahead = 2 + (self.dataloader_num_workers or 0) * (
+            self.dataloader_prefetch_factor or BATCHES_PER_WORKER
+        )
+        keep = self.train_batch_size * self.world_size * self.gradient_accumulation_steps * ahead
+        return StreamSettings(self.order_seed, self.stream_buffer, max(64, keep))
 
     @property
     def memory_budget_bytes(self) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from sightline.errors import TrainingError
-from sightline.training.rows import Rows
+from sightline.training.workers import NumberedRows
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ class BadBatches:
         self.stops = stops
         self.count = 0
 
-    def meet(self, values: Mapping[str, float], numbers: Sequence[int], rows: Rows, *, step: int) -> None:
+    def meet(
+        self, values: Mapping[str, float], numbers: Sequence[int], rows: NumberedRows, *, step: int
+    ) -> None:
         """One batch, or the batches of one optimizer step, with what is not finite about them.
 
         Args:
@@ -69,7 +71,7 @@ class BadBatches:
             TrainingError: the run is to stop.
         """
         bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
-        shown = ", ".join(map(str, numbers[:_NUMBERS_SHOWN]))
+        shown = ", ".join(rows.row_name(number).removeprefix("row ") for number in numbers[:_NUMBERS_SHOWN])
         more = f" and {len(numbers) - _NUMBERS_SHOWN} more" if len(numbers) > _NUMBERS_SHOWN else ""
         where = f"step {step}: {bad}, in the batch of rows {shown}{more}"
         if self.stops:
@@ -83,10 +85,10 @@ class BadBatches:
         logger.warning("Left out at %s (%d so far)", where, self.count)
 
 
-def describe_row(rows: Rows, number: int) -> str:
+def describe_row(rows: NumberedRows, number: int) -> str:
     """A row in one line: its number, and the beginning of each cell or the file it names."""
     _, row = rows[number]
-    return f"row {number}: " + ", ".join(f"{name} {_cell(value)}" for name, value in row.items())
+    return f"{rows.row_name(number)}: " + ", ".join(f"{name} {_cell(value)}" for name, value in row.items())
 
 
 def _cell(value: Any) -> str:

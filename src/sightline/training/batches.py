@@ -30,20 +30,28 @@ ItemIdentity = tuple[str, str, str | None]
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used, and why; the reason names the column and the file."""
+    """A row that cannot be used, and why; the reason names the column and the file.
+
+    Attributes:
+        row: its number in its dataset.
+        reason: what is wrong.
+        dataset: the name of its dataset, empty for a single one.
+    """
 
     row: int
     reason: str
+    dataset: str = ""
 
 
 class Delivery(TypedDict):
-    """What a worker hands over. ``batch`` is None where no row could be used.
+    """What a worker hands over. ``batch`` is None where no row of the ``dataset`` could be used.
 
     A plain dict, which is what transformers' training loop knows how to look into.
     """
 
     batch: Batch | None
     bad: tuple[BadRow, ...]
+    dataset: str
 
 
 @dataclass
@@ -56,6 +64,7 @@ class PreparedRows:
         features: those of each distinct item, by its identity, in order of appearance.
         targets: per target column, one array per usable row.
         bad: the other rows.
+        dataset: the name of theirs.
     """
 
     numbers: list[int] = field(default_factory=list)
@@ -63,6 +72,7 @@ class PreparedRows:
     features: dict[ItemIdentity, Features] = field(default_factory=dict)
     targets: dict[str, list[np.ndarray]] = field(default_factory=dict)
     bad: list[BadRow] = field(default_factory=list)
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ class BatchBuilder:
         modalities: what the model takes, for values that could be text or a path.
         limits: how large a micro-batch may be, read for every batch.
         packed: groups whose texts the encoder runs without padding.
+        dataset: the name of the rows' dataset among several.
     """
 
     preprocess: Callable[..., Features]
@@ -84,6 +95,7 @@ class BatchBuilder:
     modalities: tuple[str, ...]
     limits: Limits = field(default_factory=Limits)
     packed: frozenset[str] = frozenset()
+    dataset: str = ""
 
     def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Delivery:
         """One batch out of numbered rows. Rows that cannot be read are left out and reported."""
@@ -95,12 +107,12 @@ class BatchBuilder:
         Raises:
             DataError: something other than a bad row went wrong; names the row.
         """
-        done = PreparedRows()
+        done = PreparedRows(dataset=self.dataset)
         for number, row in rows:
             try:
                 cells, new = self._read(number, row, done.features)
             except SightlineError as error:
-                done.bad.append(BadRow(number, str(error)))
+                done.bad.append(BadRow(number, str(error), self.dataset))
                 continue
             except Exception as error:
                 raise DataError(
@@ -132,7 +144,7 @@ class BatchBuilder:
                 features.setdefault(identity, feature)
         numbers = [number for part in parts for number in part.numbers]
         if not numbers:
-            return {"batch": None, "bad": bad}
+            return {"batch": None, "bad": bad, "dataset": self.dataset}
         index = {identity: place for place, identity in enumerate(features)}
         ordered = list(features.values())
         groups = plan(
@@ -158,8 +170,9 @@ class BatchBuilder:
             targets=targets,
             rows=tuple(numbers),
             identities_N=torch.tensor([identity_key(one) for one in features], dtype=torch.long),
+            dataset=self.dataset,
         )
-        return {"batch": batch, "bad": bad}
+        return {"batch": batch, "bad": bad, "dataset": self.dataset}
 
     def _read(
         self, number: int, row: Mapping[str, Any], known: Mapping[ItemIdentity, Features]

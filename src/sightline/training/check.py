@@ -13,6 +13,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Subset
 
 from sightline.errors import DataError, SightlineError
+from sightline.training.alike import Pattern
 from sightline.training.batches import BadRow, BatchBuilder, ItemIdentity, check_target, read_cell
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.feeding import init_worker
@@ -46,9 +47,16 @@ class CheckReport:
 
 @dataclass
 class RowChecker:
-    """The collate function of the check. Keeps, per worker process, which media it has seen."""
+    """The collate function of the check. Keeps, per worker process, which media it has seen.
+
+    Attributes:
+        builder: how rows are read.
+        pattern: what they have in common.
+        seen: media that could be opened.
+    """
 
     builder: BatchBuilder
+    pattern: Pattern
     seen: set[ItemIdentity] = field(default_factory=set)
 
     def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[int, list[BadRow], Sizes]:
@@ -59,11 +67,12 @@ class RowChecker:
             try:
                 self._check(number, row, sizes)
             except SightlineError as error:
-                bad.append(BadRow(number, str(error)))
+                bad.append(BadRow(number, str(error), self.builder.dataset))
         return len(rows), bad, sizes
 
     def _check(self, number: int, row: Mapping[str, Any], sizes: Sizes) -> None:
         builder = self.builder
+        self.pattern.check(number, row)
         for column in builder.columns.targets:
             check_target(number, row, column)
         for column, role, prompt in builder.columns.cells:
@@ -105,7 +114,7 @@ def check_rows(
     loader = DataLoader(
         Subset(rows, range(mine.start, mine.stop)),
         batch_size=ROWS_PER_TASK,
-        collate_fn=RowChecker(builder),
+        collate_fn=RowChecker(builder, Pattern.of(rows, builder.columns)),
         num_workers=min(num_workers, -(-count_of_mine // ROWS_PER_TASK)),
         worker_init_fn=init_worker,
     )

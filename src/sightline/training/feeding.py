@@ -23,11 +23,18 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sightline.errors import TrainingError
-from sightline.training.batches import BatchBuilder, Delivery
+from sightline.training.batches import Delivery
 from sightline.training.distributed import ranks_here
-from sightline.training.rows import Rows
-from sightline.training.sampling import BatchOrder
-from sightline.training.workers import Pending, WorkerPool, delivery_bytes, in_pinned_memory, init_worker
+from sightline.training.sampling import Order
+from sightline.training.workers import (
+    Builder,
+    NumberedRows,
+    Pending,
+    WorkerPool,
+    delivery_bytes,
+    in_pinned_memory,
+    init_worker,
+)
 
 __all__ = ["Feed", "FeedClock", "init_worker", "make_loader", "spare_cores"]
 
@@ -36,9 +43,9 @@ BATCHES_PER_WORKER = 2
 
 
 def make_loader(
-    rows: Rows,
-    builder: BatchBuilder,
-    order: BatchOrder,
+    rows: NumberedRows,
+    builder: Builder,
+    order: Order,
     *,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
@@ -117,9 +124,9 @@ class Feed(Dataset):
 
     def __init__(
         self,
-        rows: Rows,
-        builder: BatchBuilder,
-        order: BatchOrder,
+        rows: NumberedRows,
+        builder: Builder,
+        order: Order,
         *,
         num_workers: int,
         prefetch_factor: int,
@@ -185,7 +192,7 @@ class Feed(Dataset):
             delivery = pool.finish(pending, self._builder, self._pinned).result()
         except BrokenProcessPool as error:
             raise TrainingError(
-                f"a worker process died while rows {_span(numbers)} or the next ones were prepared. Most often it "
+                f"a worker process died while rows {self._span(numbers)} or the next ones were prepared. Most often it "
                 "ran out of memory, or of shared memory (/dev/shm): use fewer dataloader_num_workers or a smaller "
                 "feed_bytes; with dataloader_num_workers=0 the rows are prepared in the main process"
             ) from error
@@ -236,10 +243,9 @@ class Feed(Dataset):
             for task in self._under_way.popleft().tasks:
                 task.cancel()
 
-
-def _span(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:8]))
-    return f"{shown}, ..." if len(numbers) > 8 else shown
+    def _span(self, numbers: Sequence[int]) -> str:
+        shown = ", ".join(self.rows.row_name(number).removeprefix("row ") for number in numbers[:8])
+        return f"{shown}, ..." if len(numbers) > 8 else shown
 
 
 def _delivered(delivery: Any) -> Any:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from sightline.losses.base import Loss, RowLoss
+from sightline.losses.compose import loss_of
 from sightline.training.distributed import Ranks
 from sightline.types import Batch, Embeddings
 
@@ -86,6 +87,10 @@ def gather_batch(batch: Batch, ranks: Ranks) -> WholeBatch:
             for name in speaker.targets
         },
         rows=tuple(row for one in all_given for row in one.rows),
+        dataset=speaker.dataset,
+        guide_NG=_guide(all_given, first_N),
+        layers=speaker.layers,
+        projected=speaker.projected,
     )
     return WholeBatch(
         whole,
@@ -122,6 +127,7 @@ def loss_and_gradient(
         LostRankError: a rank does not answer.
     """
     gathered = _gather_vectors(own, ranks, device)
+    loss = loss_of(loss, whole.batch.dataset)
     by_rows = ranks.size > 1 and isinstance(loss, RowLoss) and loss.by_rows
     with ranks.together("computing the loss"):
         values, mask = gathered.values, gathered.mask
@@ -133,7 +139,7 @@ def loss_and_gradient(
         if by_rows:
             batch = replace(batch, scored=whole.own_rows)
         with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-            parts = loss(Embeddings(leaf, mask), batch)
+            parts = loss(as_asked(leaf, mask, batch), batch)
             total = torch.stack(list(parts.values())).sum()
             if total.requires_grad:
                 (total * scale).backward()
@@ -148,6 +154,20 @@ def loss_and_gradient(
     return dict(zip(parts, values_P.unbind(), strict=True)), gradient[whole.own]
 
 
+def as_asked(values: Tensor, mask: Tensor | None, batch: Batch) -> Embeddings:
+    """What a loss sees of an encoder's vectors: its own apart from those it was asked for besides.
+
+    Args:
+        values: (N, D), or (N, (1 + S) D + T) of a batch with S layers and a projection to T dimensions.
+        mask: of token vectors.
+        batch: what was asked for.
+    """
+    if not batch.layers and not batch.projected:
+        return Embeddings(values, mask)
+    dim = (values.shape[-1] - batch.projected) // (1 + len(batch.layers))
+    return Embeddings(values[:, :dim], mask, beside=values[:, dim:])
+
+
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """The batch's indices, keys and targets on ``device``; its micro-batches stay where they are."""
     return replace(
@@ -155,6 +175,7 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
         keys_N=batch.keys_N.to(device),
         columns_BC=batch.columns_BC.to(device),
         targets={name: target.to(device) for name, target in batch.targets.items()},
+        guide_NG=None if batch.guide_NG is None else batch.guide_NG.to(device),
     )
 
 
@@ -169,6 +190,10 @@ class _Given:
     column_names: tuple[str, ...]
     targets: dict[str, np.ndarray]
     rows: tuple[int, ...]
+    dataset: str
+    guide_MG: np.ndarray | None
+    layers: tuple[int, ...]
+    projected: int
 
     @staticmethod
     def of(batch: Batch) -> _Given:
@@ -181,7 +206,20 @@ class _Given:
             batch.column_names,
             {name: target.cpu().numpy() for name, target in batch.targets.items()},
             batch.rows,
+            batch.dataset,
+            None if batch.guide_NG is None else batch.guide_NG.cpu().numpy(),
+            batch.layers,
+            batch.projected,
         )
+
+
+def _guide(all_given: list[_Given], first_N: np.ndarray | None) -> Tensor | None:
+    """A guide's vectors of the whole batch; ranks without items have none."""
+    vectors = [one.guide_MG for one in all_given if one.guide_MG is not None]
+    if not vectors:
+        return None
+    guide_MG = torch.from_numpy(np.concatenate(vectors))
+    return guide_MG if first_N is None else guide_MG[torch.from_numpy(first_N)]
 
 
 def _distinct(identities_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,12 +22,14 @@ from sightline.training.batches import BadRow
 from sightline.training.distributed import Ranks
 from sightline.training.engine import Engine
 from sightline.training.feeding import Feed
+from sightline.training.mixing import MixedRows
 from sightline.training.resume import RunState, checkpoint_to_resume
 from sightline.training.saving import Checkpoints, problem
 from sightline.training.source import RowSource
 from sightline.training.stopping import Interrupted, StopAfterStep, StopRequest
 from sightline.training.tuning import TunedTrainer
 from sightline.training.weights import only_with_state
+from sightline.types import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class LastingTrainer(TunedTrainer):
     args: TrainingArguments
     _engine: Engine
     _source: RowSource
+    _rows: MixedRows
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -100,8 +103,8 @@ class LastingTrainer(TunedTrainer):
         self._engine.restore(state.engine)
         if path is not None:
             self._engine.load(path)
-        if state.left_out is not None and state.rows == len(self.train_dataset):  # type: ignore[arg-type]
-            self._source.recall([BadRow(row, reason) for row, reason in state.left_out])
+        if state.left_out is not None and state.settings.get("rows") == self._row_counts():
+            self._source.recall([BadRow(*one) for one in state.left_out])
         try:
             return super().train(None if path is None else str(path), trial, ignore_keys_for_eval)
         finally:
@@ -173,8 +176,8 @@ class LastingTrainer(TunedTrainer):
         self._engine.save(folder)
         RunState(
             engine=self._engine.state(),
-            rows=len(self.train_dataset),  # type: ignore[arg-type]
-            left_out=[(bad.row, bad.reason) for bad in self._source.left_out()]
+            rows=len(self._rows),
+            left_out=[(bad.row, bad.reason, bad.dataset) for bad in self._source.left_out()]
             if self.args.check_data
             else None,
             evaluated_step=self._evaluated_step,
@@ -185,7 +188,8 @@ class LastingTrainer(TunedTrainer):
     def _settings(self) -> dict[str, Any]:
         args = self.args
         return {
-            "rows": len(self.train_dataset),  # type: ignore[arg-type]
+            "rows": self._row_counts(),
+            "multi_dataset_batch_sampler": args.multi_dataset_batch_sampler,
             "seed": args.seed,
             "data_seed": args.data_seed,
             "per_device_train_batch_size": args.per_device_train_batch_size,
@@ -287,7 +291,7 @@ class LastingTrainer(TunedTrainer):
         if self._stop.agree():
             return [], None
         found = [delivery["batch"] for delivery in batches]
-        self._step_rows = [row for batch in found if batch is not None for row in batch.rows]
+        self._step_rows = [row for batch in found if batch is not None for row in self._numbers(batch)]
         return batches, count
 
     def _evaluate(
@@ -314,6 +318,16 @@ class LastingTrainer(TunedTrainer):
             model.zero_grad()  # an optimizer leaves weights without gradient alone
         return norm
 
+    def _row_counts(self) -> int | dict[str, int] | None:
+        """How many training rows there are, by dataset where there are several; None for streams."""
+        if self._rows.has_streams:
+            return None
+        counts = {name: len(rows) for name, rows in self._rows.by_name.items()}
+        return counts.get("", 0) if list(counts) == [""] else counts
+
+    def _numbers(self, batch: Batch) -> list[int]:
+        """The numbers of a batch's rows among those of all training datasets."""
+        return self._rows.numbers(batch.dataset, batch.rows)
+
     def _meet_bad_batch(self, values: dict[str, float], rows: list[int]) -> None:
-        assert self.train_dataset is not None
-        self._bad.meet(values, rows, self.train_dataset, step=self.state.global_step + 1)  # type: ignore[arg-type]
+        self._bad.meet(values, rows, self._rows, step=self.state.global_step + 1)

@@ -29,7 +29,8 @@ class RunState:
     Attributes:
         engine: the memory plan, as the engine tells it.
         rows: how many training rows there are.
-        left_out: numbers of the training rows that cannot be read, and why; None where they were not checked.
+        left_out: numbers of the training rows that cannot be read, why, and in which dataset; None where they were
+            not checked.
         evaluated_step: the last step after which an evaluation was finished; -1 for none.
         bad_batches: batches skipped for a loss or gradients that were not finite.
         settings: what the course of the run depends on, by name.
@@ -37,7 +38,7 @@ class RunState:
 
     engine: dict[str, Any] = field(default_factory=dict)
     rows: int = 0
-    left_out: list[tuple[int, str]] | None = None
+    left_out: list[tuple[int, str, str]] | None = None
     evaluated_step: int = -1
     bad_batches: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +63,9 @@ class RunState:
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise TrainingError(f"{folder / STATE} cannot be read: {error}") from error
         if state.left_out is not None:
-            state.left_out = [(int(row), str(reason)) for row, reason in state.left_out]
+            state.left_out = [
+                (int(row), str(reason), str(*dataset)) for row, reason, *dataset in state.left_out
+            ]
         return state
 
     def warn_of_changes(self, now: dict[str, Any], folder: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 
 from sightline.errors import ConfigError, DataError
 from sightline.training.seeds import mix, seeded
-
-if TYPE_CHECKING:
-    import datasets
+from sightline.types import MODALITIES
 
 TARGET_COLUMNS = ("label", "labels", "score", "scores")
+TRAINING = "the training dataset"
+# What dicts in cells consist of: modalities, chat messages, and the ways to give media.
+_CELL_KEYS = (*MODALITIES, "role", "content", "array", "sampling_rate", "bytes", "path")
 
 ColumnRole = Literal["query", "document"]
 
@@ -28,12 +29,16 @@ class Rows(Dataset):
     Attributes:
         source: anything with ``len`` and ``source[i]`` giving a mapping.
         column_names: the columns, in order.
+        dataset: its name among several datasets; empty for a single one.
+        title: what messages call it.
     """
 
     source: Any
     column_names: tuple[str, ...]
     # (seed, epoch), in memory that worker processes share; None for sources that draw no random numbers.
     clock: Tensor | None = None
+    dataset: str = ""
+    title: str = TRAINING
 
     def __len__(self) -> int:
         return len(self.source)
@@ -62,6 +67,14 @@ class Rows(Dataset):
             raise DataError(f"row {number} is a {type(row).__name__}, not a dict of column to value")
         return number, row
 
+    def ready(self, numbers: Sequence[int]) -> list[int]:
+        """What a worker process, which has the dataset, is given to have these rows: their numbers."""
+        return list(numbers)
+
+    def row_name(self, number: int) -> str:
+        """What messages call a row."""
+        return f"row {number} of {self.dataset!r}" if self.dataset else f"row {number}"
+
 
 @dataclass(frozen=True)
 class _Columns:
@@ -76,11 +89,16 @@ class _Columns:
         return {name: values[number] for name, values in self.columns.items()}
 
 
-def as_rows(dataset: Any, *, name: str = "the training dataset") -> Rows:
+def as_rows(dataset: Any, *, name: str = TRAINING, key: str = "") -> Rows:
     """Rows of a list of dicts, a dict of columns, a `datasets.Dataset` or any map-style dataset of dicts.
 
     Image, audio and video columns of a `datasets.Dataset` are read undecoded, so that opening them happens in
     worker processes and a broken file is found and named there.
+
+    Args:
+        dataset: the rows.
+        name: what messages call them.
+        key: their name among several datasets.
 
     Raises:
         DataError: no rows, columns of unequal length, or rows that are not dicts.
@@ -92,11 +110,11 @@ def as_rows(dataset: Any, *, name: str = "the training dataset") -> Rows:
         return dataset
     if isinstance(dataset, (datasets.DatasetDict, datasets.IterableDatasetDict)):
         raise ConfigError(f"{name} has splits ({', '.join(dataset)}); choose one, e.g. dataset['train']")
-    if isinstance(dataset, datasets.IterableDataset):
-        raise ConfigError(f"{name} is a stream; training needs rows by number: use a datasets.Dataset")
+    if not _has_length(dataset):
+        raise ConfigError(f"{name} is a stream; only training data may be: use a datasets.Dataset")
     if isinstance(dataset, datasets.Dataset):
         columns = tuple(dataset.column_names)
-        rows = Rows(_undecoded(dataset.with_format(None)), columns)
+        rows = Rows(undecoded(dataset), columns)
     elif isinstance(dataset, Mapping):
         lengths = {column: len(values) for column, values in dataset.items()}
         if len(set(lengths.values())) > 1:
@@ -113,25 +131,64 @@ def as_rows(dataset: Any, *, name: str = "the training dataset") -> Rows:
         rows = Rows(dataset, tuple(first), clock)
     if not len(rows):
         raise DataError(f"{name} has no rows")
-    return rows
+    return replace(rows, dataset=key, title=name)
 
 
-def named_rows(dataset: Any) -> dict[str, Rows]:
-    """Evaluation sets by name; a single one has the empty name.
+def _has_length(dataset: Any) -> bool:
+    import datasets
+
+    return isinstance(dataset, Sized) and not isinstance(dataset, datasets.IterableDataset)
+
+
+def named_rows(dataset: Any, title: Callable[[str], str]) -> dict[str, Rows]:
+    """Datasets by name; a single one has the empty name.
+
+    Several are a mapping whose values are datasets: `datasets.Dataset`, dicts of columns, or lists of rows. A
+    mapping of lists of cells is one dataset, as columns, also where its cells are dicts of modalities; so rows that
+    have no column but ``text``, ``image`` and the like have to come as a `datasets.Dataset`.
+
+    Args:
+        dataset: one or several; None for none.
+        title: what messages call the one of a name, such as `training_set`.
 
     Raises:
         DataError, ConfigError: as `as_rows`.
     """
-    import datasets
-
     if dataset is None:
         return {}
-    # A mapping of lists is one dataset, as columns; a mapping of datasets is several.
-    if isinstance(dataset, Mapping) and all(
-        isinstance(one, (datasets.Dataset, Rows)) for one in dataset.values()
-    ):
-        return {name: as_rows(rows, name=evaluation_set(name)) for name, rows in dataset.items()}
-    return {"": as_rows(dataset, name=evaluation_set(""))}
+    if is_several(dataset):
+        return {
+            str(name): as_rows(one, name=title(str(name)), key=str(name)) for name, one in dataset.items()
+        }
+    return {"": as_rows(dataset, name=title(""))}
+
+
+def is_several(dataset: Any) -> bool:
+    """Whether a value is several datasets by name; see `named_rows`."""
+    import datasets
+
+    if not isinstance(dataset, Mapping) or not dataset:
+        return False
+    if isinstance(dataset, (datasets.DatasetDict, datasets.IterableDatasetDict)):
+        return "train" not in dataset  # else splits, of which one is to be chosen
+    return all(_is_dataset(one) for one in dataset.values())
+
+
+def _is_dataset(value: Any) -> bool:
+    """Whether a value of a mapping is a dataset, not the cells of a column."""
+    import datasets
+
+    if isinstance(value, (list, tuple)):
+        first = value[0] if value else None
+        return isinstance(first, Mapping) and not all(name in _CELL_KEYS for name in first)
+    if isinstance(value, (Mapping, Dataset, datasets.Dataset, datasets.IterableDataset)):
+        return True
+    return isinstance(value, Iterable) and not isinstance(value, Sized)
+
+
+def training_set(name: str) -> str:
+    """What messages call a training set."""
+    return f"{TRAINING} {name!r}" if name else TRAINING
 
 
 def evaluation_set(name: str) -> str:
@@ -168,7 +225,7 @@ def choose_columns(
     roles: Mapping[str, str] | None = None,
     prompts: str | Mapping[str, str] | None = None,
     role_prompts: Mapping[str, str | None] | None = None,
-    name: str = "the training dataset",
+    name: str = TRAINING,
 ) -> Columns:
     """The columns by sentence-transformers' convention: the first is the anchor, the others its documents;
     ``label``, ``labels``, ``score`` and ``scores`` are targets.
@@ -213,9 +270,11 @@ def choose_columns(
     return Columns(tuple(names), tuple(found), tuple(texts), targets)
 
 
-def _undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
+def undecoded(dataset: Any) -> Any:
+    """A `datasets.Dataset` or `IterableDataset` whose media are left as files and bytes."""
     import datasets
 
+    dataset = dataset.with_format(None)
     for column, feature in dataset.features.items():
         if isinstance(feature, (datasets.Image, datasets.Audio, datasets.Video)):
             dataset = dataset.cast_column(column, type(feature)(decode=False))

@@ -10,6 +10,7 @@ from typing import Any
 from sightline.errors import SightlineError
 from sightline.training.batches import BatchBuilder, read_cell
 from sightline.training.rows import Rows
+from sightline.training.streams import Stream
 from sightline.types import Features, Item
 
 # Rows remembered per column and modality.
@@ -61,7 +62,7 @@ def merge_sizes(into: Sizes, more: Sizes) -> None:
 
 
 def take_samples(
-    rows: Rows, builder: BatchBuilder, usable: Sequence[int], sizes: Sizes | None
+    rows: Rows | Stream, builder: BatchBuilder, usable: Sequence[int], sizes: Sizes | None
 ) -> list[Sample]:
     """Preprocesses the largest items and some typical ones, each once.
 

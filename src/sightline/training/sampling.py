@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 
 from sightline.errors import ConfigError
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.seeds import mix
+
+
+class Order(Protocol):
+    """Row numbers batch by batch.
+
+    Attributes:
+        seed: of what the rows themselves draw, with the epoch.
+        epoch: the current one.
+    """
+
+    seed: int
+    epoch: int
+
+    def set_epoch(self, epoch: int) -> None: ...
+    def __iter__(self) -> Iterator[list[int]]: ...
 
 
 class BatchOrder:

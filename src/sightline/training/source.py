@@ -1,40 +1,49 @@
-"""From a dataset's rows to the loader of their batches: which rows can be used, and how they become batches."""
+"""From the run's datasets to the loaders of their batches: which rows can be used, and how they become batches."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from sightline.errors import ConfigError
+from sightline.errors import ConfigError, DataError
 from sightline.inputs.cache import CachedPreprocessor, FeatureCache
+from sightline.losses.base import Loss
+from sightline.losses.compose import loss_of
+from sightline.models.encoder import Encoder
 from sightline.models.preprocess import Preprocessor
+from sightline.training.alike import check_needs
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, BatchBuilder, Delivery
 from sightline.training.check import bad_rows_error, check_rows
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.feeding import Feed, FeedClock, make_loader
+from sightline.training.guide import Guide
+from sightline.training.labels import labels_of
 from sightline.training.limits import parse_bytes
+from sightline.training.mixing import MixedBuilder, MixedRows, setting_of
 from sightline.training.random_state import undisturbed
-from sightline.training.rows import Rows, choose_columns
-from sightline.training.samples import Sample, Sizes, take_samples
-from sightline.training.sampling import BatchOrder
+from sightline.training.rows import Columns, Rows, choose_columns
+from sightline.training.samples import TYPICAL, Sample, Sizes, take_samples
+from sightline.training.sampling import Order
+from sightline.training.streams import Stream
 from sightline.types import Batch, Features
 
 logger = logging.getLogger(__name__)
 
-TRAINING = "the training dataset"
-
 
 class RowSource:
-    """Batches of a dataset for one encoder.
+    """Batches of datasets for one encoder.
 
     Args:
         encoder: its preprocessor, collator, prompts and modalities decide how rows are read.
         args: the run's.
-        training: the rows trained on; those of them that are left out are listed in ``skipped``.
+        training: the datasets trained on, by name; those of their rows that are left out are listed in ``skipped``.
+        evaluation: the columns of the evaluation sets by name, for arguments that name datasets or columns.
+        guide: a model for losses that look for false negatives with one.
         shows_progress: this process may draw a progress bar.
         ranks: the processes that train together; they share the check of the rows.
     """
@@ -43,8 +52,10 @@ class RowSource:
         self,
         encoder: Any,
         args: TrainingArguments,
-        training: Rows | None,
+        training: Mapping[str, Rows | Stream],
         *,
+        evaluation: Mapping[str, Sequence[str]] | None = None,
+        guide: Encoder | None = None,
         shows_progress: bool,
         ranks: Ranks = ALONE,
     ) -> None:
@@ -55,29 +66,44 @@ class RowSource:
         self.ranks = ranks
         self.limits = args.limits
         self.skipped: tuple[BadRow, ...] = ()
+        self._columns = {name: rows.column_names for name, rows in training.items()}
+        for name, columns in (evaluation or {}).items():
+            known = self._columns.get(name, ())
+            self._columns[name] = tuple(dict.fromkeys((*known, *columns)))
         self._usable: list[tuple[Rows, list[int]]] = []
-        self._sizes: Sizes | None = None
+        self._sizes: dict[str, Sizes] = {}
         self._cache: CachedPreprocessor | None = None
         self._clock = FeedClock()
+        self._guide = None if guide is None else Guide(guide)
 
-    def builder(self, rows: Rows, name: str) -> BatchBuilder:
-        """How rows become batches."""
-        args, encoder = self.args, self.encoder
-        columns = choose_columns(
+    def columns(self, rows: Rows | Stream) -> Columns:
+        """What a dataset's columns mean: their roles, and the prompt of each."""
+        args = self.args
+        known = self._columns | {rows.dataset: self._columns.get(rows.dataset, rows.column_names)}
+
+        def own(what: str) -> Any:
+            return setting_of(getattr(args, what), rows.dataset, known, what)
+
+        return choose_columns(
             rows.column_names,
-            columns=args.columns,
-            roles=args.roles,
-            prompts=args.prompts,
-            role_prompts={role: encoder.prompt_for(role) for role in ("query", "document")},
-            name=name,
+            columns=own("columns"),
+            roles=own("roles"),
+            prompts=own("prompts"),
+            role_prompts={role: self.encoder.prompt_for(role) for role in ("query", "document")},
+            name=rows.title,
         )
+
+    def builder(self, rows: Rows | Stream) -> BatchBuilder:
+        """How a dataset's rows become batches."""
+        encoder = self.encoder
         return BatchBuilder(
             preprocess=self._preprocess(),
             collate=encoder.collate,
-            columns=columns,
+            columns=self.columns(rows),
             modalities=encoder.modalities,
             limits=self.limits,
             packed=encoder.packed_groups,
+            dataset=rows.dataset,
         )
 
     def _preprocess(self) -> Callable[..., Features]:
@@ -91,12 +117,25 @@ class RowSource:
             self._cache = CachedPreprocessor(preprocess, FeatureCache(folder, size), preprocess.fingerprint())
         return self._cache
 
-    def loader(self, rows: Rows, order: BatchOrder, name: str) -> DataLoader[Delivery]:
-        """Batches in the order of ``order``, prepared by the run's worker processes."""
+    def training_loader(self, order: Order) -> DataLoader[Delivery]:
+        """Batches of the training datasets in the order of ``order``, whose numbers are those of `MixedRows`."""
+        builders = {name: self.builder(rows) for name, rows in self.training.items()}
+        loader = self._loader(MixedRows(self.training), MixedBuilder(builders), order)
+        assert isinstance(loader.dataset, Feed)
+        self._clock = loader.dataset.clock
+        return loader
+
+    def loader(self, rows: Rows, order: Order) -> DataLoader[Delivery]:
+        """Batches of one dataset in the order of ``order``."""
+        return self._loader(rows, self.builder(rows), order)
+
+    def _loader(
+        self, rows: Rows | MixedRows, builder: BatchBuilder | MixedBuilder, order: Order
+    ) -> DataLoader[Delivery]:
         args = self.args
-        loader = make_loader(
+        return make_loader(
             rows,
-            self.builder(rows, name),
+            builder,
             order,
             num_workers=args.dataloader_num_workers or 0,
             prefetch_factor=args.dataloader_prefetch_factor,
@@ -104,16 +143,12 @@ class RowSource:
             multiprocessing_context=args.dataloader_multiprocessing_context,
             pinned=args.dataloader_pin_memory and args.device.type == "cuda",
         )
-        if rows is self.training:
-            assert isinstance(loader.dataset, Feed)
-            self._clock = loader.dataset.clock
-        return loader
 
     def logs(self) -> dict[str, float]:
         """``waiting``: the share of the time since the last call in which training waited for batches."""
         return {"waiting": round(self._clock.waiting_share(), 4)}
 
-    def usable(self, rows: Rows, name: str) -> list[int]:
+    def usable(self, rows: Rows) -> list[int]:
         """Numbers of the rows that can be read; each dataset is looked at once.
 
         Raises:
@@ -127,23 +162,76 @@ class RowSource:
             with undisturbed():  # the same dropout, whichever datasets are looked at
                 report = check_rows(
                     rows,
-                    self.builder(rows, name),
+                    self.builder(rows),
                     num_workers=self.args.dataloader_num_workers or 0,
                     show_progress=not self.args.disable_tqdm and self.shows_progress,
                     ranks=self.ranks,
                 )
-            self.meet(report.bad, rows, name)
+            self.meet(report.bad, rows)
             numbers = report.good
-            if rows is self.training:
-                self._sizes = report.sizes
+            if self._is_trained_on(rows):
+                self._sizes[rows.dataset] = report.sizes
             if not numbers:
-                raise bad_rows_error(report.bad, len(rows), name=name)
+                raise bad_rows_error(report.bad, len(rows), name=rows.title)
         self._usable.append((rows, numbers))
         return numbers
 
-    def samples(self, rows: Rows, usable: Sequence[int], name: str) -> list[Sample]:
-        """Items to measure the memory plan on: the costliest, as far as they are known, and typical ones."""
-        return take_samples(rows, self.builder(rows, name), usable, self._sizes)
+    def samples(self) -> list[Sample]:
+        """Training items to measure the memory plan on: the costliest, as far as they are known, and typical ones."""
+        return [
+            sample
+            for rows in self.training.values()
+            for sample in take_samples(
+                rows,
+                self.builder(rows),
+                range(TYPICAL) if isinstance(rows, Stream) else self.usable(rows),
+                self._sizes.get(rows.dataset),
+            )
+        ]
+
+    def items_per_batch(self, size: int) -> int:
+        """How many items a batch of ``size`` rows has at most."""
+        return max(
+            (size if isinstance(rows, Stream) else min(size, len(self.usable(rows))))
+            * len(self.columns(rows).names)
+            for rows in self.training.values()
+        )
+
+    def labels(self) -> dict[str, list[int]]:
+        """The labels of the training datasets that have some, by which batches can be grouped.
+
+        Raises:
+            DataError: none has a label column of whole numbers.
+        """
+        found = {
+            name: labels
+            for name, rows in self.training.items()
+            if isinstance(rows, Rows)
+            and (labels := labels_of(rows, self.columns(rows), self.usable(rows))) is not None
+        }
+        if not found:
+            raise DataError(
+                'batch_sampler="group_by_label" needs a label column of whole numbers, and no training dataset has one'
+            )
+        return found
+
+    def check_needs(self, loss: Loss, rows: Rows | Stream) -> None:
+        """Whether a dataset has what the loss of its batches needs.
+
+        Raises:
+            DataError: it has not.
+        """
+        own = loss_of(loss, rows.dataset)
+        check_needs(own, rows, self.columns(rows), has_guide=self._guide is not None)
+
+    def tell_prompts(self) -> None:
+        """Logs which prompt the items of each column get, in one line per training dataset."""
+        for rows in self.training.values():
+            shown = ", ".join(
+                f"{name} ({role}): {prompt!r}" if prompt else f"{name} ({role}): no prompt"
+                for name, role, prompt in self.columns(rows).cells
+            )
+            logger.info("Prompts in %s: %s", rows.title, shown)
 
     def rebuilt(self, batch: Batch) -> Batch:
         """A training batch made again, in this process, under the limits of micro-batches as they are now.
@@ -151,27 +239,34 @@ class RowSource:
         Raises:
             DataError: its rows, which were read before, cannot be read any more.
         """
-        assert self.training is not None
-        builder = self.builder(self.training, TRAINING)
-        again = builder([self.training[number] for number in batch.rows])
+        rows = self.training[batch.dataset]
+        again = self.builder(rows)([rows[number] for number in batch.rows])
         if again["batch"] is None:
-            raise bad_rows_error(again["bad"], len(self.training))
-        return again["batch"]
+            raise bad_rows_error(again["bad"], len(rows), name=rows.title)
+        return self.guided(replace(again["batch"], layers=batch.layers, projected=batch.projected), rows)
+
+    def guided(self, batch: Batch, rows: Rows | Stream) -> Batch:
+        """The batch with the guide's vectors of its items, where there is a guide."""
+        if self._guide is None or not batch.num_items:
+            return batch
+        return replace(batch, guide_NG=self._guide.vectors(batch, rows, self.columns(rows)))
 
     def left_out(self) -> list[BadRow]:
         """The training rows that `usable` left out."""
-        usable = next((set(numbers) for known, numbers in self._usable if known is self.training), set())
-        return [bad for bad in self.skipped if bad.row not in usable]
+        usable = {rows.dataset: set(numbers) for rows, numbers in self._usable if self._is_trained_on(rows)}
+        return [bad for bad in self.skipped if bad.dataset in usable and bad.row not in usable[bad.dataset]]
 
     def recall(self, left_out: Sequence[BadRow]) -> None:
         """Leaves out the training rows that an earlier process of the run left out, without reading all again."""
-        assert self.training is not None
-        without = {bad.row for bad in left_out}
-        self._usable = [known for known in self._usable if known[0] is not self.training]
-        self._usable.append((self.training, [n for n in range(len(self.training)) if n not in without]))
+        self._usable = [known for known in self._usable if not self._is_trained_on(known[0])]
+        for name, rows in self.training.items():
+            if isinstance(rows, Stream):
+                continue
+            without = {bad.row for bad in left_out if bad.dataset == name}
+            self._usable.append((rows, [n for n in range(len(rows)) if n not in without]))
         self.skipped = tuple(left_out)
 
-    def meet(self, bad: Sequence[BadRow], rows: Rows, name: str) -> None:
+    def meet(self, bad: Sequence[BadRow], rows: Rows | Stream) -> None:
         """Stops the run for bad rows, or leaves them out and says so.
 
         Raises:
@@ -180,11 +275,14 @@ class RowSource:
         if not bad:
             return
         if self.args.on_bad_row == "stop":
-            raise bad_rows_error(bad, len(rows), name=name)
+            raise bad_rows_error(bad, len(rows), name=rows.title)
         logger.warning(
             "Left out %d of the %d rows of %s, which cannot be read. The first: %s",
-            len(bad), len(rows), name, bad[0].reason,
+            len(bad), len(rows), rows.title, bad[0].reason,
         )  # fmt: skip
-        if rows is self.training:
-            known = {row.row for row in self.skipped}
-            self.skipped += tuple(row for row in bad if row.row not in known)
+        if self._is_trained_on(rows):
+            known = {(row.dataset, row.row) for row in self.skipped}
+            self.skipped += tuple(row for row in bad if (row.dataset, row.row) not in known)
+
+    def _is_trained_on(self, rows: Rows | Stream) -> bool:
+        return self.training.get(rows.dataset) is rows

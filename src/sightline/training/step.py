@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -34,7 +34,7 @@ from sightline.losses.base import Loss
 from sightline.training.bad_batches import NotFiniteError, check_finite
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.frozen import FrozenVectors
-from sightline.training.gathering import WholeBatch, gather_batch, loss_and_gradient, on_device
+from sightline.training.gathering import WholeBatch, as_asked, gather_batch, loss_and_gradient, on_device
 from sightline.training.transport import ahead
 from sightline.training.weights import add_gradients, whole_weights
 from sightline.types import Batch, Embeddings, MicroBatch
@@ -108,14 +108,15 @@ class Step:
         device: torch.device,
     ) -> dict[str, Tensor]:
         """Adds this rank's part of the gradient to its own parameters."""
-        micro_batches = batch.micro_batches
+        micro_batches = wanted(batch)
+        extra = bool(batch.layers) or bool(batch.projected)
         kept = len(micro_batches) if self.kept is None else min(self.kept, len(micro_batches))
 
         outputs: list[Embeddings] = []
         states: dict[int, RandomState] = {}
         with self.ranks.together("embedding"):
             for number, micro_batch in enumerate(ahead(micro_batches, device)):
-                if self.frozen is not None and self.frozen.covers(micro_batch):
+                if self.frozen is not None and not extra and self.frozen.covers(micro_batch):
                     embed = partial(forward, model, autocast=self.autocast)
                     outputs.append(self.frozen.embed(batch, micro_batch, embed))
                     continue
@@ -153,7 +154,7 @@ def held_out(
     model: nn.Module, batch: Batch, loss: Loss, *, autocast: torch.dtype | None = None
 ) -> dict[str, Tensor]:
     """The loss's parts on a batch, without graph or gradients."""
-    outputs = [forward(model, micro_batch, autocast) for micro_batch in batch.micro_batches]
+    outputs = [forward(model, micro_batch, autocast) for micro_batch in wanted(batch)]
     return _loss(in_item_order(outputs, batch), batch, loss)
 
 
@@ -162,6 +163,16 @@ def forward(model: nn.Module, micro_batch: MicroBatch, autocast: torch.dtype | N
     device = device_of(model)
     with nullcontext() if autocast is None else torch.autocast(device.type, autocast):
         return model(micro_batch.to(device, non_blocking=True))
+
+
+def wanted(batch: Batch) -> Sequence[MicroBatch]:
+    """The batch's micro-batches, asking for all the vectors that the batch is to have."""
+    if not batch.layers and not batch.projected:
+        return batch.micro_batches
+    return [
+        replace(micro_batch, layers=batch.layers, projected=bool(batch.projected))
+        for micro_batch in batch.micro_batches
+    ]
 
 
 def in_item_order(outputs: Sequence[Embeddings], batch: Batch) -> Embeddings:
@@ -201,8 +212,8 @@ def _loss(embeddings: Embeddings, batch: Batch, loss: Loss) -> dict[str, Tensor]
     """The loss in float32, or in float64 for vectors that are; never under autocast."""
     values = embeddings.values
     with _uncast(values):
-        full = Embeddings(values if values.dtype == torch.float64 else values.float(), embeddings.mask)
-        return loss(full, on_device(batch, values.device))
+        full = values if values.dtype == torch.float64 else values.float()
+        return loss(as_asked(full, embeddings.mask, batch), on_device(batch, values.device))
 
 
 def _uncast(values: Tensor) -> AbstractContextManager[None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import transformers
@@ -18,20 +18,26 @@ from torch.utils.data import DataLoader
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import IntervalStrategy
 
-from sightline.errors import ConfigError, DataError
+from sightline.errors import ConfigError
 from sightline.losses.base import Loss
+from sightline.models.encoder import Encoder
+from sightline.models.projection import save_projection, saved_projection
 from sightline.training.arguments import TrainingArguments
 from sightline.training.bad_batches import NotFiniteError
 from sightline.training.batches import BadRow, Delivery
 from sightline.training.card import CardFacts, model_card
 from sightline.training.engine import Engine
+from sightline.training.evaluating import Evaluator, mean_loss
+from sightline.training.extras import Extras
 from sightline.training.lasting import LastingTrainer
+from sightline.training.mixing import MixedOrder, MixedRows, check_strategy, loss_by_dataset
 from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows, as_rows, evaluation_set, named_rows
 from sightline.training.sampling import BatchOrder, share_of_batches
 from sightline.training.saving import problem
-from sightline.training.source import TRAINING, RowSource
+from sightline.training.source import RowSource
 from sightline.training.step import held_out
+from sightline.training.streams import Stream, read_training
 from sightline.training.weights import (
     Replicated,
     is_sharded,
@@ -47,27 +53,6 @@ from sightline.types import Batch
 logger = logging.getLogger(__name__)
 
 
-class Evaluator(Protocol):
-    """Measures an encoder during training.
-
-    With several processes each of them calls it, with ``ranks=`` (`sightline.training.distributed.Ranks`) besides,
-    so that they can share the work; every one has to return the same numbers.
-    """
-
-    @property
-    def primary_metric(self) -> str: ...
-    @property
-    def greater_is_better(self) -> bool: ...
-    def __call__(
-        self,
-        encoder: Any,
-        *,
-        output_dir: str | None = None,
-        epoch: float | None = None,
-        steps: int | None = None,
-    ) -> dict[str, float]: ...
-
-
 class Trainer(LastingTrainer):
     """Trains an encoder.
 
@@ -76,14 +61,18 @@ class Trainer(LastingTrainer):
 
     Args:
         encoder: the model; it is trained in place.
-        loss: what is minimised.
+        loss: what is minimised; or one per dataset, by name.
         train_dataset: list of dicts, dict of columns, or `datasets.Dataset`. First column the anchor, then
-            its positive, then hard negatives; ``label`` and ``score`` columns by name.
+            its positive, then hard negatives; ``label`` and ``score`` columns by name. Or several such by name, which
+            take turns as ``args.multi_dataset_batch_sampler`` says; each batch is of one of them. A
+            `datasets.IterableDataset`, or any iterable of dicts without length, is read as it comes and needs
+            ``max_steps``.
         eval_dataset: rows the loss is also computed on, or several such by name.
         args: `TrainingArguments`; a plain `transformers.TrainingArguments` is refused.
         evaluator: called on every evaluation; its primary metric chooses the best model.
         callbacks: `transformers.TrainerCallback` objects.
         optimizers: optimizer and scheduler, where the arguments cannot express them.
+        guide: a model that finds false negatives for losses that want one (`FalseNegatives`); it is not trained.
         tell: given the memory plan in one line, and what became of it; they stand in the log at any rate.
 
     Raises:
@@ -97,7 +86,7 @@ class Trainer(LastingTrainer):
     def __init__(
         self,
         encoder: nn.Module,
-        loss: Loss,
+        loss: Loss | Mapping[str, Loss],
         *,
         train_dataset: Any = None,
         eval_dataset: Any = None,
@@ -105,16 +94,23 @@ class Trainer(LastingTrainer):
         evaluator: Evaluator | None = None,
         callbacks: Sequence[transformers.TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
+        guide: Encoder | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         if not isinstance(args, TrainingArguments):
             raise ConfigError(
                 "args must be sightline.TrainingArguments, which has transformers' names and ours"
             )
-        self.loss = loss
         self.evaluator = evaluator
-        self._rows = None if train_dataset is None else as_rows(train_dataset)
-        self._eval_rows = named_rows(eval_dataset)
+        self._rows = MixedRows(read_training(train_dataset, args.streams))
+        self._eval_rows = named_rows(eval_dataset, evaluation_set)
+        training = self._rows.by_name
+        self.loss = loss_by_dataset(loss, list(training), list(self._eval_rows))
+        streams = self._rows.has_streams
+        if len(training) > 1:
+            check_strategy(args.multi_dataset_batch_sampler, list(training), streams=streams)
+        if streams and args.max_steps < 1:
+            raise ConfigError("a stream has no end at which training could stop; set max_steps")
         if args.eval_strategy != "no" and not self._eval_rows and evaluator is None:
             strategy = IntervalStrategy(args.eval_strategy).value
             raise ConfigError(
@@ -127,17 +123,24 @@ class Trainer(LastingTrainer):
         super().__init__(
             model=encoder,
             args=args,
-            train_dataset=self._rows,
+            train_dataset=self._rows if training else None,
             eval_dataset=self._eval_rows if self._eval_rows or evaluator is not None else None,
             data_collator=_no_collator,
             callbacks=list(callbacks or []),
             optimizers=optimizers,
         )
         self._source = RowSource(
-            self.model, args, self._rows, shows_progress=self.is_local_process_zero(), ranks=self._ranks
+            self.model,
+            args,
+            training,
+            evaluation={name: rows.column_names for name, rows in self._eval_rows.items()},
+            guide=guide,
+            shows_progress=self.is_local_process_zero(),
+            ranks=self._ranks,
         )
+        self._extras = Extras(self.model, self.loss, self._source, args.order_seed)
         self._engine = Engine(
-            loss,
+            self.loss,
             args,
             self._source.limits,
             rebuild=self._source.rebuilt,
@@ -167,41 +170,47 @@ class Trainer(LastingTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Seeded batches of the usable rows."""
-        if self._rows is None:
+        if not self._rows.by_name:
             raise ConfigError("training needs a train_dataset")
-        args = self.args
-        usable = self._source.usable(self._rows, TRAINING)
-        if args.eval_strategy != "no":
-            # A broken held-out page should not show after the first hours either.
-            for name, rows in self._eval_rows.items():
-                self._source.usable(rows, evaluation_set(name))
-        order = BatchOrder(
+        args, source = self.args, self._source
+        # A broken held-out page should not show after the first hours either.
+        held_out_rows = [] if args.eval_strategy == "no" else list(self._eval_rows.values())
+        for rows in (*self._rows.by_name.values(), *held_out_rows):
+            source.check_needs(self.loss, rows)
+        usable = {
+            name: None if isinstance(rows, Stream) else source.usable(rows)
+            for name, rows in self._rows.by_name.items()
+        }
+        for rows in held_out_rows:
+            source.usable(rows)
+        order = MixedOrder(
             usable,
             self._train_batch_size * self._ranks.size,
-            seed=args.seed if args.data_seed is None else args.data_seed,
+            strategy=args.multi_dataset_batch_sampler,
+            seed=args.order_seed,
             drop_last=args.dataloader_drop_last,
             ranks=self._ranks,
+            labels=source.labels() if args.batch_sampler == "group_by_label" else None,
+            batches=args.max_steps * args.gradient_accumulation_steps if self._rows.has_streams else None,
         )
+        source.tell_prompts()
         if self.is_fsdp_enabled:
             self._engine.assume()  # the weights come to the device when they are sharded, after this
         else:
-            builder = self._source.builder(self._rows, TRAINING)
-            samples = self._source.samples(self._rows, usable, TRAINING)
-            items = min(self._train_batch_size, len(usable)) * len(builder.columns.names)
-            self._engine.prepare(self.model, builder.collate, samples, items)
+            items = source.items_per_batch(self._train_batch_size)
+            self._engine.prepare(self.model, self.model.collate, source.samples(), items)
         self._engine.compile(self.model)
         # accelerate would shard the batches once more, and repeat rows to make the last one even.
-        return prepare_data_loader(
-            self._source.loader(self._rows, order, TRAINING), num_processes=1, process_index=0
-        )
+        return prepare_data_loader(source.training_loader(order), num_processes=1, process_index=0)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Batches of the usable held-out rows in their order; several ranks share the batches."""
-        rows = next(iter(self._eval_rows.values())) if eval_dataset is None else as_rows(eval_dataset)
-        name = evaluation_set("")
+        rows = next(iter(self._eval_rows.values()))
+        if eval_dataset is not None:
+            rows = as_rows(eval_dataset, name=evaluation_set(""))
         size = self.args.eval_batch_size
-        mine = share_of_batches(self._source.usable(rows, name), size, self._ranks)
-        return self._source.loader(rows, BatchOrder(mine, size, shuffle=False), name)
+        mine = share_of_batches(self._source.usable(rows), size, self._ranks)
+        return self._source.loader(rows, BatchOrder(mine, size, shuffle=False))
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Rows trained on; those left out don't count."""
@@ -213,11 +222,12 @@ class Trainer(LastingTrainer):
         """Adds one batch's gradients; returns its share of the step's loss."""
         model.train()
         share = 1.0 / self.current_gradient_accumulation_steps
-        assert self._rows is not None
-        self._source.meet(inputs["bad"], self._rows, TRAINING)
+        if inputs["bad"]:
+            self._source.meet(inputs["bad"], self._rows.by_name[inputs["dataset"]])
         batch = inputs["batch"]
         if batch is None:
             batch = Batch.empty()  # the other ranks may have rows, and wait for this one
+        batch = self._extras.of_training(batch, self.model, self.state.global_step)
         whole_weights(self.model)
         scale: float | Tensor = share
         if self.accelerator.scaler is not None:
@@ -227,7 +237,7 @@ class Trainer(LastingTrainer):
                 self.model, batch, share=share, scale=scale, sync=self.accelerator.sync_gradients
             )
         except NotFiniteError as error:
-            self._meet_bad_batch(error.parts, list(batch.rows))
+            self._meet_bad_batch(error.parts, self._numbers(batch))
             return torch.full((), torch.nan, device=self.args.device)  # transformers logs the mean instead
         if not parts:  # no rank has rows
             return torch.zeros((), device=self.args.device)
@@ -275,7 +285,7 @@ class Trainer(LastingTrainer):
 
     def _evaluate_all(self, eval_dataset: Any, metric_key_prefix: str) -> dict[str, float]:
         started = time.time()
-        sets = self._eval_rows if eval_dataset is None else named_rows(eval_dataset)
+        sets = self._eval_rows if eval_dataset is None else named_rows(eval_dataset, evaluation_set)
         metrics: dict[str, float] = {}
         self.model.eval()
         for name, rows in sets.items():
@@ -301,27 +311,15 @@ class Trainer(LastingTrainer):
         return metrics
 
     def _evaluation_loss(self, rows: Rows) -> dict[str, float]:
-        """Mean over rows of the loss and of its parts, each batch compared within itself as in training."""
-        sums: dict[str, float] = {}
-        count = 0
-        for delivery in self.get_eval_dataloader(rows):
-            self._source.meet(delivery["bad"], rows, evaluation_set(""))
-            batch = delivery["batch"]
-            if batch is None:
-                continue
-            parts = held_out(self.model, batch, self.loss, autocast=self.args.autocast)
-            for name, part in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(part) * batch.num_rows
-            count += batch.num_rows
-        if self._ranks.size > 1:
-            told = self._ranks.exchange((sums, count), "adding losses")
-            names = dict.fromkeys(name for theirs, _ in told for name in theirs)
-            sums = {name: sum(theirs.get(name, 0.0) for theirs, _ in told) for name in names}
-            count = sum(rows for _, rows in told)
-        if not count:
-            raise DataError("no row of the evaluation dataset can be used")
-        parts_means = {name: total / count for name, total in sums.items()}
-        return {"loss": sum(parts_means.values())} | parts_means
+        return mean_loss(
+            self.get_eval_dataloader(rows),
+            rows,
+            lambda batch: held_out(
+                self.model, self._extras.of_evaluation(batch, rows), self.loss, autocast=self.args.autocast
+            ),
+            meet=self._source.meet,
+            ranks=self._ranks,
+        )
 
     def autocast_smart_context_manager(
         self, cache_enabled: bool | None = True
@@ -346,6 +344,7 @@ class Trainer(LastingTrainer):
         folder = Path(output_dir) if output_dir else self.output_dir
         with plain_weights(self.model, state_dict or {}):
             self.model.save_pretrained(folder, card=self.card(), verify=False)
+            save_projection(self.model, folder)
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -367,7 +366,7 @@ class Trainer(LastingTrainer):
         # The widest type of all weights: what is read in it and copied into a narrower one loses no bit.
         widest = functools.reduce(torch.promote_types, {weight.dtype for weight in self.model.parameters()})
         saved = type(self.model).from_pretrained(folder, device="cpu", dtype=widest)
-        load_whole_state_dict(self.model, saved.state_dict())
+        load_whole_state_dict(self.model, saved.state_dict() | saved_projection(self.model, Path(folder)))
 
     def card_facts(self) -> CardFacts:
         """What the model card tells, as it stands now."""
@@ -376,10 +375,10 @@ class Trainer(LastingTrainer):
             encoder=self.model,
             loss=self.loss,
             args=self.args,
-            columns=() if rows is None else rows.column_names,
-            train_rows=0 if rows is None else len(rows) - len(self.skipped),
+            columns=rows.column_names,
+            train_rows=len(rows) - len(self.skipped),
             skipped_rows=len(self.skipped),
-            fingerprint=None if rows is None else rows.fingerprint,
+            fingerprint=rows.fingerprint,
             steps=self.state.global_step,
             log_history=self.state.log_history,
             primary_metric=None if self.evaluator is None else self.evaluator.primary_metric,

@@ -11,10 +11,15 @@ from sightline.types import Batch
 
 @dataclass
 class LogWindow:
-    """Sums since the last log line. Loss parts stay on the device until they are logged."""
+    """Sums since the last log line. Loss parts stay on the device until they are logged.
+
+    Where a run has several datasets, the parts of each are kept apart, with the dataset's name in front.
+    """
 
     steps: float = 0.0
-    parts: dict[str, Tensor] = field(default_factory=dict)
+    parts: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    batches: dict[str, int] = field(default_factory=dict)
     items: int = 0
     tokens: int = 0
     patches: int = 0
@@ -25,9 +30,13 @@ class LogWindow:
     def add(self, parts: dict[str, Tensor], batch: Batch, *, twice: int, share: float) -> None:
         """One batch, which is ``share`` of an optimizer step."""
         self.steps += share
-        for name, part in parts.items():
-            before = self.parts.get(name)
-            self.parts[name] = part * share if before is None else before + part * share
+        if parts:
+            name = batch.dataset
+            self.shares[name] = self.shares.get(name, 0.0) + share
+            self.batches[name] = self.batches.get(name, 0) + 1
+            sums = self.parts.setdefault(name, {})
+            for part, value in parts.items():
+                sums[part] = sums[part] + value * share if part in sums else value * share
         self.items += batch.num_items
         micro_batches = list(batch.micro_batches)
         for micro_batch in micro_batches:
@@ -40,11 +49,19 @@ class LogWindow:
     def means(self) -> dict[str, float]:
         """Means per optimizer step, by name.
 
-        ``padding`` is the share of padded token positions that hold no token.
+        ``padding`` is the share of padded token positions that hold no token. Of each of several datasets: the mean
+        over its own batches of each part (``nli_infonce``) and of their sum (``nli_loss``), and how many batches it
+        had (``nli_batches``).
         """
         if not self.steps:
             return {}
-        logs = {name: float(part) / self.steps for name, part in self.parts.items()}
+        logs: dict[str, float] = {}
+        for dataset, sums in self.parts.items():
+            means = {name: float(value) / self.shares[dataset] for name, value in sums.items()}
+            if dataset:
+                own = means | {"loss": sum(means.values()), "batches": self.batches[dataset]}
+                means = {f"{dataset}_{name}": value for name, value in own.items()}
+            logs |= means
         for name in ("items", "tokens", "patches", "passes", "embedded_twice"):
             count = vars(self)[name]
             if count or name != "patches":

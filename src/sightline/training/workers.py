@@ -11,18 +11,42 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from sightline.inputs.threads import single_threaded
-from sightline.training.batches import BatchBuilder, Delivery, PreparedRows
-from sightline.training.rows import Rows
+from sightline.training.batches import Delivery, PreparedRows
 from sightline.training.transport import PackedFeatures, PackedMicroBatches
+from sightline.types import MicroBatch
+
+
+class NumberedRows(Protocol):
+    """Rows by number: those of one dataset, or of several (see `sightline.training.mixing`)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int) -> tuple[int, Mapping[str, Any]]: ...
+    def set_epoch(self, seed: int, epoch: int) -> None: ...
+    def row_name(self, number: int) -> str: ...
+    def ready(self, numbers: Sequence[int]) -> list[Any]:
+        """What a worker process is given to have these rows: their numbers, or the rows themselves."""
+        ...
+
+
+class Builder(Protocol):
+    """How numbered rows become a batch, in one piece or in parts; see `sightline.training.batches.BatchBuilder`."""
+
+    def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Delivery: ...
+    def prepare(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> PreparedRows: ...
+    def assemble(
+        self,
+        parts: Sequence[PreparedRows],
+        pack: Callable[[list[MicroBatch]], PackedMicroBatches] | None = None,
+    ) -> Delivery: ...
 
 
 @dataclass
@@ -49,7 +73,7 @@ class Pending:
             return None
         return sum(task.result().nbytes for task in self.tasks)
 
-    def put_together(self, builder: BatchBuilder, pinned: bool) -> Delivery:
+    def put_together(self, builder: Builder, pinned: bool) -> Delivery:
         done = [task.result() for task in self.tasks]
         self.tasks = []  # the parts are not needed beside the whole
         if isinstance(done[0], _Whole):
@@ -89,7 +113,8 @@ class _Part:
 class WorkerPool:
     """Worker processes, and the thread that puts their work together."""
 
-    def __init__(self, rows: Rows, builder: BatchBuilder, workers: int, context: str | None) -> None:
+    def __init__(self, rows: NumberedRows, builder: Builder, workers: int, context: str | None) -> None:
+        self._rows = rows
         self._processes = ProcessPoolExecutor(
             workers,
             mp_context=multiprocessing.get_context(context),
@@ -98,17 +123,17 @@ class WorkerPool:
         )
         self._thread = single_threaded(1, "feed")
         self._lock = threading.RLock()
-        self._queue: deque[tuple[Future[Any], Callable[[list[int]], Any], list[int]]] = deque()
+        self._queue: deque[tuple[Future[Any], Callable[[list[Any]], Any], list[Any]]] = deque()
         self._free = workers + 1
 
     def start(self, numbers: list[int], parts: int) -> Pending:
         if parts == 1:
-            return Pending(numbers, [self._submit(_build, numbers)])
+            return Pending(numbers, [self._submit(_build, self._rows.ready(numbers))])
         cuts = [len(numbers) * part // parts for part in range(parts + 1)]
         shares = [numbers[begin:end] for begin, end in itertools.pairwise(cuts)]
-        return Pending(numbers, [self._submit(_prepare, share) for share in shares])
+        return Pending(numbers, [self._submit(_prepare, self._rows.ready(share)) for share in shares])
 
-    def finish(self, pending: Pending, builder: BatchBuilder, pinned: bool) -> Future[Delivery]:
+    def finish(self, pending: Pending, builder: Builder, pinned: bool) -> Future[Delivery]:
         """The batch put together, now or by the thread."""
         if pending.finished is None:
             pending.finished = self._thread.submit(pending.put_together, builder, pinned)
@@ -122,7 +147,7 @@ class WorkerPool:
         self._processes.shutdown(wait=wait, cancel_futures=True)
         self._thread.shutdown(wait=wait, cancel_futures=True)
 
-    def _submit(self, work: Callable[[list[int]], Any], numbers: list[int]) -> Future[Any]:
+    def _submit(self, work: Callable[[list[Any]], Any], numbers: list[Any]) -> Future[Any]:
         # The executor is given little more than its processes can do at once, because it would work off all it
         # has before the program may end.
         promised: Future[Any] = Future()
@@ -174,10 +199,10 @@ def delivery_bytes(delivery: Delivery) -> int:
 
 # In the worker processes
 
-_WORK: list[tuple[Rows, BatchBuilder]] = []
+_WORK: list[tuple[NumberedRows, Builder]] = []
 
 
-def _start_worker(rows: Rows, builder: BatchBuilder) -> None:
+def _start_worker(rows: NumberedRows, builder: Builder) -> None:
     # An interrupt reaches every process of the terminal; the main one ends the workers in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -193,14 +218,18 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _build(numbers: list[int]) -> _Whole:
-    rows, builder = _WORK[0]
-    return _Whole(builder([rows[number] for number in numbers]))
+def _build(given: list[Any]) -> _Whole:
+    return _Whole(_WORK[0][1](_rows_of(given)))
 
 
-def _prepare(numbers: list[int]) -> _Part:
-    rows, builder = _WORK[0]
-    done = builder.prepare([rows[number] for number in numbers])
+def _rows_of(given: list[Any]) -> list[tuple[int, Mapping[str, Any]]]:
+    """Numbered rows out of what `NumberedRows.ready` gave."""
+    rows = _WORK[0][0]
+    return [rows[one] if isinstance(one, int) else one for one in given]
+
+
+def _prepare(given: list[Any]) -> _Part:
+    done = _WORK[0][1].prepare(_rows_of(given))
     packed = PackedFeatures(list(done.features.values()))
     bare = {identity: replace(one, values={}) for identity, one in done.features.items()}
     return _Part(replace(done, features=bare), packed)

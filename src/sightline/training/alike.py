@@ -1,0 +1,138 @@
+"""What the rows of a dataset must have in common, found out before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sightline.errors import DataError
+from sightline.losses.base import Loss
+from sightline.losses.layers import AdaptiveLayers
+from sightline.losses.needs import Needs, needs_of
+from sightline.training.rows import TARGET_COLUMNS, Columns, Rows
+from sightline.training.streams import Stream
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What every row is to have as the first one has it.
+
+    Attributes:
+        columns: all columns there are; None where some are left out on purpose.
+        shapes: shape of each target.
+        first: number of the row that the shapes are of.
+    """
+
+    columns: frozenset[str] | None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    first: int = 0
+
+    @staticmethod
+    def of(rows: Rows | Stream, columns: Columns) -> Pattern:
+        """The pattern of a dataset; targets that cannot be read in its first row are not compared."""
+        used = {*columns.names, *columns.targets}
+        _, first = rows[0]
+        shapes = {}
+        for name in columns.targets:
+            shape = target_shape(first.get(name))
+            if shape is not None:
+                shapes[name] = shape
+        return Pattern(frozenset(rows.column_names) if used == set(rows.column_names) else None, shapes)
+
+    def check(self, number: int, row: Mapping[str, Any]) -> None:
+        """Compares a row.
+
+        Raises:
+            DataError: it has further columns, or a target with more or fewer numbers.
+        """
+        further = [name for name in row if self.columns is not None and name not in self.columns]
+        if further:
+            raise DataError(
+                f"row {number}: it has the column {', '.join(map(repr, further))}, which row {self.first} has not; "
+                "give every row the same columns, with None where there is nothing"
+            )
+        for name, wanted in self.shapes.items():
+            shape = target_shape(row.get(name))
+            if shape is not None and shape != wanted:
+                raise DataError(
+                    f"row {number}, column {name!r}: {_numbers(shape)}, where row {self.first} has "
+                    f"{_numbers(wanted)}; every row needs as many"
+                )
+
+
+def target_shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of a number or of lists of numbers; None where they are no such thing."""
+    try:
+        return tuple(torch.as_tensor(value).shape)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def check_needs(loss: Loss, rows: Rows | Stream, columns: Columns, *, has_guide: bool) -> None:
+    """Whether a dataset has what a loss needs.
+
+    Args:
+        loss: that of the dataset's batches.
+        rows: the dataset.
+        columns: what its columns mean.
+        has_guide: the run has a guide model.
+
+    Raises:
+        DataError: too few columns, no target or several, or a target of another shape; names the dataset, and of a
+            target the row and column.
+    """
+    for need in needs_of(loss):
+        if len(columns.names) < need.columns:
+            raise DataError(
+                f"{need.loss} compares {need.columns} columns, but {rows.title} has only "
+                f"{', '.join(map(repr, columns.names))} to embed"
+            )
+        if need.target:
+            _check_target(need, rows, columns)
+        if need.layers and not isinstance(loss, AdaptiveLayers):
+            raise DataError(
+                f"{need.loss} has to stand outermost, as in AdaptiveLayers(Matryoshka(InfoNCE(), dims)), not inside of "
+                f"{type(loss).__name__}"
+            )
+        if need.guide and not has_guide:
+            raise DataError(
+                f"{need.loss} finds false negatives by a guide; give Trainer(guide=an Encoder), or use "
+                'FalseNegatives(by="model")'
+            )
+
+
+def _check_target(need: Needs, rows: Rows | Stream, columns: Columns) -> None:
+    if not columns.targets:
+        raise DataError(
+            f"{need.loss} needs a label column, but {rows.title} has none, only "
+            f"{', '.join(map(repr, rows.column_names))}; name it {', '.join(TARGET_COLUMNS[:-1])} or "
+            f"{TARGET_COLUMNS[-1]}"
+        )
+    if len(columns.targets) > 1:
+        raise DataError(
+            f"{need.loss} takes one label column, but {rows.title} has {', '.join(map(repr, columns.targets))}; "
+            "choose one with columns=[...]"
+        )
+    (name,) = columns.targets
+    _, first = rows[0]
+    shape = target_shape(first.get(name))
+    if shape is None:
+        return  # named with all other rows that cannot be read
+    ndim = 1 if shape == (1,) and 1 in need.target else len(shape) + 1
+    if ndim not in need.target:
+        wanted = " or ".join(_KINDS[one] for one in need.target)
+        raise DataError(
+            f"{need.loss} needs {wanted} per row, but row 0 of {rows.title} has {_numbers(shape)} in column {name!r}"
+        )
+
+
+def _numbers(shape: tuple[int, ...]) -> str:
+    if not shape:
+        return "one number"
+    return f"{shape[0]} numbers" if len(shape) == 1 else f"{' x '.join(map(str, shape))} numbers"
+
+
+_KINDS = {1: "one number", 2: "a list of numbers", 3: "a list of vectors"}

@@ -1,0 +1,76 @@
+"""What measures a model during training: evaluators, and the loss on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from sightline.errors import DataError
+from sightline.training.batches import BadRow, Delivery
+from sightline.training.distributed import Ranks
+from sightline.training.rows import Rows
+from sightline.types import Batch
+
+
+class Evaluator(Protocol):
+    """Measures an encoder during training.
+
+    With several processes each of them calls it, with ``ranks=`` (`sightline.training.distributed.Ranks`) besides,
+    so that they can share the work; every one has to return the same numbers.
+    """
+
+    @property
+    def primary_metric(self) -> str: ...
+    @property
+    def greater_is_better(self) -> bool: ...
+    def __call__(
+        self,
+        encoder: Any,
+        *,
+        output_dir: str | None = None,
+        epoch: float | None = None,
+        steps: int | None = None,
+    ) -> dict[str, float]: ...
+
+
+def mean_loss(
+    batches: Iterable[Delivery],
+    rows: Rows,
+    parts_of: Callable[[Batch], dict[str, Tensor]],
+    *,
+    meet: Callable[[tuple[BadRow, ...], Rows], None],
+    ranks: Ranks,
+) -> dict[str, float]:
+    """Mean over rows of the loss and of its parts, each batch compared within itself as in training.
+
+    Args:
+        batches: this rank's.
+        rows: the dataset they are of.
+        parts_of: the loss's parts on a batch.
+        meet: told of rows that cannot be read.
+        ranks: who else has batches of the dataset.
+
+    Raises:
+        DataError: no row can be used.
+    """
+    sums: dict[str, float] = {}
+    count = 0
+    for delivery in batches:
+        meet(delivery["bad"], rows)
+        batch = delivery["batch"]
+        if batch is None:
+            continue
+        for name, part in parts_of(batch).items():
+            sums[name] = sums.get(name, 0.0) + float(part) * batch.num_rows
+        count += batch.num_rows
+    if ranks.size > 1:
+        told = ranks.exchange((sums, count), "adding losses")
+        names = dict.fromkeys(name for theirs, _ in told for name in theirs)
+        sums = {name: sum(theirs.get(name, 0.0) for theirs, _ in told) for name in names}
+        count = sum(seen for _, seen in told)
+    if not count:
+        raise DataError(f"no row of {rows.title} can be used")
+    means = {name: total / count for name, total in sums.items()}
+    return {"loss": sum(means.values())} | means
