@@ -20,6 +20,7 @@ from sightline.modules.heads import Dense, Normalize
 from sightline.modules.token_mask import TokenMask
 from sightline.modules.token_pooling import TokenPooling
 from sightline.training.arguments import TrainingArguments
+from sightline.training.card import model_card
 from sightline.training.trainer import Trainer
 from support import tiny_late, tiny_models
 from support.fixtures import TEXTS
@@ -107,6 +108,10 @@ def test_a_run_of_the_trainer_teaches_it(tmp_path: Path) -> None:
     assert evaluator(encoder)["ndcg@10"] < 0.6
     trainer = Trainer(encoder, loss, train_dataset=rows, args=args)
     trainer.train()
+    card = model_card(trainer.card_facts())
+    assert "from sentence_transformers import MultiVectorEncoder" in card
+    assert "a vector per token of 16 dimensions, compared by maxsim" in card
+    assert "- late-interaction" in card
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     assert losses[-1] < losses[0] * 0.6
     assert evaluator(encoder)["ndcg@10"] > 0.9

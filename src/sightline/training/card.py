@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
 from sightline.training.card_metadata import head, link
 from sightline.training.card_results import SystemResult, best_evaluation, results_by_dim, table
@@ -61,6 +62,8 @@ def model_card(facts: CardFacts) -> str:
     kind = (
         ["cross-encoder", "reranker"] if reranks else ["sentence-similarity", "feature-extraction", "dense"]
     )
+    if gives_tokens(facts.encoder):
+        kind = ["multi-vector", "late-interaction", "feature-extraction"]
     modalities = set(facts.encoder.modalities) - {"message"}
     best = best_evaluation(facts.log_history, facts.primary_metric)
     results = list(facts.results)
@@ -75,7 +78,9 @@ def model_card(facts: CardFacts) -> str:
             *sorted(modalities - {"text"}),
             *(f"loss:{name}" for name in losses),
         ],
-        pipeline_tag=_pipeline_tag(reranks, modalities),
+        pipeline_tag="feature-extraction"
+        if gives_tokens(facts.encoder)
+        else _pipeline_tag(reranks, modalities),
         results=[result for result in results if result.trained],
         data=facts.data,
         measured_on=facts.measured_on,
@@ -111,6 +116,11 @@ def title(base: str, *, reranks: bool = False) -> str:
     return f"{'Reranker' if reranks else 'Embedding model'} trained with Sightline"
 
 
+def gives_tokens(model: Any) -> bool:
+    """Whether it is a late-interaction model."""
+    return isinstance(model, Encoder) and model.multi_vector
+
+
 def _pipeline_tag(reranks: bool, modalities: set[str]) -> str:
     if reranks:
         return "text-ranking"
@@ -124,8 +134,9 @@ def _summary(facts: CardFacts, base: str) -> list[str]:
     if isinstance(model, Reranker):
         does = f"It scores pairs of a query and a document ({', '.join(model.modalities)})."
         return [f"A reranker {how}. {does}", ""]
+    vectors = "a vector per token" if gives_tokens(model) else "vectors"
     does = (
-        f"It maps {', '.join(model.modalities)} to vectors of {model.embedding_dim} dimensions, compared by "
+        f"It maps {', '.join(model.modalities)} to {vectors} of {model.embedding_dim} dimensions, compared by "
         f"{model.similarity_fn_name} similarity."
     )
     return [f"An embedding model {how}. {does}", ""]
@@ -133,12 +144,15 @@ def _summary(facts: CardFacts, base: str) -> list[str]:
 
 def _use_of_encoder(facts: CardFacts, modalities: set[str]) -> list[str]:
     dims = matryoshka_dims(facts.loss)
-    cut = f", truncate_dim={dims[len(dims) // 2]}" if len(dims) > 1 else ""
+    tokens = gives_tokens(facts.encoder)
+    # Sentence Transformers does not cut token vectors.
+    cut = f", truncate_dim={dims[len(dims) // 2]}" if len(dims) > 1 and not tokens else ""
+    theirs = "MultiVectorEncoder" if tokens else "SentenceTransformer"
     documents = _documents(modalities)
     lines = _programs(
         f'encoder = sl.Encoder.from_pretrained("PATH_OR_NAME"{cut})',
-        "from sentence_transformers import SentenceTransformer",
-        f'encoder = SentenceTransformer("PATH_OR_NAME"{cut})',
+        f"from sentence_transformers import {theirs}",
+        f'encoder = {theirs}("PATH_OR_NAME"{cut})',
         'queries = encoder.encode_query(["What does the chart on page 3 show?"])',
         f"documents = encoder.encode_document({documents})",
         "encoder.similarity(queries, documents)",
