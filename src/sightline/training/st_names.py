@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
 ST_LOSSES = {
+    "AdaptiveLayers": "AdaptiveLayerLoss",
     "AnglE": "AnglELoss",
     "BatchTriplet": "BatchHardTripletLoss",
     "CoSENT": "CoSENTLoss",
@@ -31,11 +33,17 @@ def st_loss_names(loss: Any) -> list[str]:
     name = ST_LOSSES.get(type(loss).__name__)
     if type(loss).__name__ == "InfoNCE" and settings["symmetric"]:
         name = "MultipleNegativesSymmetricRankingLoss"
+    if type(loss).__name__ == "InfoNCE" and (rule := settings["false_negatives"]) and rule.by == "guide":
+        name = "GISTEmbedLoss"
     if type(loss).__name__ == "BatchTriplet":
         name = _MINING.get(settings["mining"], name)
         if settings["margin"] is None:
             name = "BatchHardSoftMarginTripletLoss"
-    inner = [
-        one for value in settings.values() for one in (value if isinstance(value, (list, tuple)) else [value])
-    ]
+    inner = [one for value in settings.values() for one in _members(value)]
     return [*([name] if name else []), *(found for one in inner for found in st_loss_names(one))]
+
+
+def _members(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, (list, tuple)) else [value]
