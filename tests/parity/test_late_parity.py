@@ -151,8 +151,11 @@ def test_made_of_a_bare_checkpoint_or_of_one_that_pools(
     near(again.encode_query(QUERIES).tokens(), ours.encode_query(QUERIES).tokens())
 
 
-def test_colqwen2(pictures: list[Image.Image], tmp_path: Path) -> None:
-    folder = tiny_late.colqwen2(tmp_path / "colqwen2")
+@pytest.mark.parametrize("make", [tiny_late.colqwen2, tiny_late.colpali])
+def test_retrievers_of_transformers(
+    make: Callable[[Path], Path], pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "native")
     theirs = MultiVectorEncoder(str(folder), device="cpu")
     bare = Encoder.from_pretrained(folder, device="cpu")
     assert bare.modalities == ("text", "image")

@@ -195,5 +195,24 @@ def colqwen2(folder: Path) -> Path:
     return folder
 
 
+def colpali(folder: Path) -> Path:
+    """A ColPali over a tiny PaliGemma."""
+    import torch
+    from transformers import ColPaliConfig, ColPaliForRetrieval, PaliGemmaConfig
+
+    from support.zoo.vision_language import paligemma
+
+    paligemma(folder)
+    for name in ("preprocessor_config.json", "tokenizer_config.json"):
+        facts = json.loads((folder / name).read_text())
+        _write(folder / name, facts | {"processor_class": "ColPaliProcessor"})
+    for weights in folder.glob("model*.safetensors*"):
+        weights.unlink()
+    vlm = PaliGemmaConfig.from_pretrained(folder)
+    torch.manual_seed(0)
+    ColPaliForRetrieval(ColPaliConfig(vlm_config=vlm, embedding_dim=WIDTH)).save_pretrained(folder)
+    return folder
+
+
 def _write(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data))
