@@ -1,7 +1,10 @@
-"""Every vision-language architecture becomes a reranker: asked for a word, pooled, saved and read again."""
+"""Every vision-language architecture as a reranker: asked for a word, pooled, saved and read again, agrees with ST."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,13 @@ from torch import nn
 
 from sightline.inputs.pairs import parse_pair
 from sightline.models.reranker import Reranker
+from support.model_facts import ModelFact
+from support.torchvision_folder import torchvision_folder
 from support.zoo import qwen, vision_language
+from support.zoo.architectures import ARCHITECTURES
+from support.zoo.inputs import pairs as asked
+
+pytestmark = pytest.mark.models
 
 BUILDERS = {
     builder.__name__: builder
@@ -41,7 +50,7 @@ def log_odds(reranker: Reranker, pair: object) -> float:
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_a_vision_language_model_is_a_reranker(
-    name: str, pictures: list[Image.Image], tmp_path: Path
+    name: str, pictures: list[Image.Image], tmp_path: Path, model_fact: ModelFact
 ) -> None:
     folder = BUILDERS[name](tmp_path / "bare")
     pairs = [("costs", pictures[0]), (pictures[1], "a page"), ("a", "a table"), (pictures[0], pictures[3])]
@@ -56,3 +65,34 @@ def test_a_vision_language_model_is_a_reranker(
     assert np.abs(again.predict(pairs, activation=nn.Identity()) - found).max() <= 1e-6
     pooled = Reranker.from_pretrained(folder, head="pooled", **OPTIONS)
     assert np.abs(pooled.predict(pairs, activation=nn.Identity()) - found).max() <= 1e-5
+    model_fact(ARCHITECTURES[name].name, "text+image", "loads", "saves", task="reranking")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``NAME/rerank``, saved by Sightline, and the scores ST reads from it; see `support.zoo.oracle`."""
+    folder = tmp_path_factory.mktemp("rerank")
+    for name, build in BUILDERS.items():
+        Reranker.from_pretrained(build(folder / "bare" / name), **OPTIONS).save_pretrained(
+            folder / name / "rerank"
+        )
+    done = subprocess.run(
+        [sys.executable, "-m", "support.zoo.oracle", torchvision_folder(), str(folder), *BUILDERS],
+        capture_output=True, text=True, timeout=240, check=False, cwd=Path(__file__).resolve().parents[1],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_agrees_with_sentence_transformers(name: str, work: Path, model_fact: ModelFact) -> None:
+    error = work / name / "error.txt"
+    assert not error.exists(), error.read_text()
+    reranker = Reranker.from_pretrained(
+        work / name / "rerank", device="cpu", processor_kwargs={"backend": "pil"}
+    )
+    wanted = np.load(work / name / "rerank.npz")["scores"]
+    assert wanted.std() > 1e-3
+    assert np.abs(reranker.predict(asked(), activation=nn.Identity()) - wanted).max() <= 1e-5
+    model_fact(ARCHITECTURES[name].name, "text+image", "agrees", task="reranking")

@@ -13,6 +13,7 @@ from torch import nn
 
 from sightline.models.reranker import Reranker
 from support import tiny_rerankers
+from support.model_facts import ModelFact
 from support.tiny_rerankers import PAIRS, bert_scores
 
 
@@ -26,8 +27,9 @@ def loaded(folder: Path) -> tuple[Reranker, CrossEncoder]:
     return Reranker.from_pretrained(folder, device="cpu"), CrossEncoder(str(folder), device="cpu")
 
 
+@pytest.mark.models
 @pytest.mark.parametrize("name", ["bert_scores", "modernbert_scores", "qwen3_scores"])
-def test_bare_checkpoints_both_ways(name: str, tmp_path: Path) -> None:
+def test_bare_checkpoints_both_ways(name: str, tmp_path: Path, model_fact: ModelFact) -> None:
     ours, theirs = loaded(getattr(tiny_rerankers, name)(tmp_path / "bare"))
     wanted = theirs.predict(PAIRS)
     near(ours.predict(PAIRS), wanted)
@@ -41,6 +43,8 @@ def test_bare_checkpoints_both_ways(name: str, tmp_path: Path) -> None:
         near(we_read.predict(PAIRS), wanted)
         near(they_read.predict(PAIRS), wanted)
         assert we_read.max_tokens == ours.max_tokens == theirs.max_seq_length
+    architecture = {"bert_scores": "BERT", "modernbert_scores": "ModernBERT", "qwen3_scores": "Qwen3"}[name]
+    model_fact(architecture, "text", "loads", "saves", "agrees", task="reranking")
 
 
 def test_several_labels(tmp_path: Path) -> None:

@@ -48,3 +48,15 @@ def inputs_for(kind: str) -> list[Any]:
             },
         ],
     ]
+
+
+def pairs() -> list[Any]:
+    """Queries and documents for a reranker, images on either side."""
+    first, second, third, fourth = make_pictures(SIZES)
+    return [
+        ("costs", first),
+        (second, "a page"),
+        ("a", "a table"),
+        (third, fourth),
+        ("like this", {"text": "page 3", "image": third}),
+    ]

@@ -9,6 +9,7 @@ WORK/KEY holds ``ours`` (saved by Sightline) and ``bare`` (the tiny checkpoint i
     theirs.npz  ST's vectors of it
     late.npz    where there is a folder ``late`` instead, a late-interaction model saved by Sightline: the token
                 vectors ST reads from it, one array per value
+    rerank.npz  where there is a folder ``rerank`` instead, a reranker saved by Sightline: the ``scores`` of `pairs`
     error.txt   why ST could not do one of these, where it could not
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from support.st_oracle import import_torchvision
-from support.zoo.inputs import PROMPT, inputs_for
+from support.zoo.inputs import PROMPT, inputs_for, pairs
 
 
 def vectors(model: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def main() -> None:
     import_torchvision(torchvision)
     import numpy as np
     import torch
-    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
     # Not before: it imports transformers, which looks for torchvision once.
     from support.zoo.architectures import ARCHITECTURES
@@ -71,6 +72,11 @@ def main() -> None:
             if (folder / "late").is_dir():
                 model = _load(folder / "late", MultiVectorEncoder)
                 np.savez(folder / "late.npz", **token_vectors(model, kinds))
+                continue
+            if (folder / "rerank").is_dir():
+                model = _load(folder / "rerank", CrossEncoder)
+                scores = model.predict(pairs(), activation_fn=torch.nn.Identity())
+                np.savez(folder / "rerank.npz", scores=np.asarray(scores))
                 continue
             np.savez(folder / "ours.npz", **vectors(_load(folder / "ours", SentenceTransformer), kinds))
             model = _load(folder / "bare", SentenceTransformer)
