@@ -144,3 +144,22 @@ def test_recipe_from_does_not_change_its_table() -> None:
     table = {"model": {"name": "m"}, "data": {"dataset": "d"}, "output": {"dir": "o"}}
     recipe_from(table, ["model.name=n", "training.seed=1"])
     assert table == {"model": {"name": "m"}, "data": {"dataset": "d"}, "output": {"dir": "o"}}
+
+
+def test_rates_and_rest_by_name(recipe_file: Path) -> None:
+    from sightline.runs.settings import training_arguments
+
+    overrides = [
+        "training.learning_rates.image=1e-4",
+        'training.freeze=["text"]',
+        "lora.r=4",
+        "lora.merge=true",
+    ]
+    recipe = load_recipe(recipe_file, overrides)
+    arguments = training_arguments(recipe)
+    assert arguments.learning_rates == {"image": 1e-4}
+    assert arguments.freeze == ["text"]
+    assert recipe.lora is not None
+    assert (recipe.lora.r, recipe.lora.merge) == (4, True)
+    with pytest.raises(ConfigError, match="must be a number from 0"):
+        training_arguments(load_recipe(recipe_file, ["training.learning_rates.image=-1"]))

@@ -126,6 +126,16 @@ def is_quantized(model: PreTrainedModel) -> bool:
     return vars(model.config).get("quantization_config") is not None
 
 
+def quantization_of(model: nn.Module) -> dict[str, Any]:
+    """The argument of `from_pretrained` that a quantised model was loaded with; empty for others."""
+    found = [
+        vars(module.config)["quantization_config"]
+        for module in model.modules()
+        if isinstance(module, PreTrainedModel) and is_quantized(module)
+    ]
+    return {"quantization_config": found[0]} if found else {}
+
+
 def quantized_weights(model: nn.Module) -> set[str]:
     """Names of the weights that are held in few bits and not trained; no checkpoint of the model has them so."""
     found = set()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as bars
 
+from sightline.checkpoint.adapters import quantization_of
 from sightline.checkpoint.layout import ModelFacts
 from sightline.errors import CheckpointError
 from sightline.models.free_memory import free_bytes
@@ -137,7 +138,7 @@ def _read(model: Any, folder: Path, place: torch.device) -> Any:
             folder,
             device=place,
             dtype=model.dtype,
-            model_kwargs=_attention(model, place),
+            model_kwargs=_attention(model, place) | quantization_of(model),
             # Code that came with the model has been run already.
             trust_remote_code=any(
                 type(part).__module__.startswith("transformers_modules") for part in model.modules()
@@ -198,7 +199,9 @@ def _needed(model: nn.Module) -> int:
 
 def _place(model: Any) -> torch.device | None:
     """Where a second copy of a model has room."""
-    for place in dict.fromkeys((model.device, torch.device("cpu"))):
+    # Weights in few bits stay where they can be so.
+    places = (model.device,) if quantization_of(model) else (model.device, torch.device("cpu"))
+    for place in dict.fromkeys(places):
         if free_bytes(place) >= _needed(model):
             return place
     return None
