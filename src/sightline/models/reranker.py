@@ -28,6 +28,7 @@ from sightline.models.items import Items
 from sightline.models.loading import locate, name_bases
 from sightline.models.preprocess import Collator
 from sightline.models.prompts import check_default
+from sightline.models.routing import match_types
 from sightline.models.scoring import score_pairs
 from sightline.models.sharing import push
 from sightline.models.verify import check_reranker
@@ -148,6 +149,7 @@ class Reranker(nn.Module):
         )
         reranker.name_or_path = str(name_or_path)
         name_bases(reranker, folder, name_or_path)
+        match_types(reranker.parts)
         return reranker.to(place).eval()
 
     @property
