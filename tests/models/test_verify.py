@@ -220,3 +220,19 @@ def test_rerankers(tmp_path: Path) -> None:
     scaled(tmp_path / "model" / "model.safetensors", 0.9)
     with pytest.raises(CheckpointError, match="its scores for a text with text differ by"):
         verify.check_reranker(reranker, facts, tmp_path / "model")
+
+
+def test_a_pooled_reranker_in_half_precision_passes(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    reranker = Reranker.from_pretrained(
+        tiny("qwen3"),
+        device="cpu",
+        dtype="bfloat16",
+        head="pooled",
+        answers=("1", "0"),
+        preset="qwen3-reranker",
+    )
+    reranker.save_pretrained(tmp_path / "model")
+    loaded = Reranker.from_pretrained(tmp_path / "model", device="cpu", dtype="bfloat16")
+    assert {value.dtype for value in loaded.parameters()} == {torch.bfloat16}
+    pairs = [("costs", "a table"), ("pump", "a seal")]
+    assert loaded.predict(pairs).tolist() == pytest.approx(reranker.predict(pairs).tolist(), abs=1e-2)
