@@ -15,27 +15,37 @@ __all__ = [
     "AnglE",
     "Batch",
     "BatchTriplet",
+    "BinaryCrossEntropy",
     "CoSENT",
     "Contrastive",
     "CosineSimilarity",
+    "CrossEntropy",
     "Dataset",
     "DistillKL",
     "EmbeddingDistillation",
     "Embeddings",
     "Encoder",
     "FalseNegatives",
+    "InBatchRanking",
     "InfoNCE",
     "Item",
+    "Lambda",
+    "ListMLE",
+    "ListNet",
     "LoRA",
     "MarginMSE",
     "Matryoshka",
     "OnlineContrastive",
     "OrthogonalRegularization",
+    "PListMLE",
     "QueryExpansion",
+    "RankNet",
     "Recipe",
     "Reranker",
+    "RerankingEvaluator",
     "RetrievalEvaluator",
     "RoleTexts",
+    "ScoreMSE",
     "Searcher",
     "SightlineError",
     "Sum",
@@ -47,6 +57,7 @@ __all__ = [
     "__version__",
     "build_index",
     "ingest",
+    "labelled_pairs",
     "load_recipe",
     "run_recipe",
 ]
@@ -56,27 +67,37 @@ _HOMES: dict[str, str] = {
     "AnglE": "sightline.losses.pairwise",
     "Batch": "sightline.types",
     "BatchTriplet": "sightline.losses.triplets",
+    "BinaryCrossEntropy": "sightline.losses.pointwise",
     "CoSENT": "sightline.losses.pairwise",
     "Contrastive": "sightline.losses.pairwise",
     "CosineSimilarity": "sightline.losses.pairwise",
+    "CrossEntropy": "sightline.losses.pointwise",
     "Dataset": "sightline.documents.dataset",
     "DistillKL": "sightline.losses.distillation",
     "EmbeddingDistillation": "sightline.losses.distillation",
     "Embeddings": "sightline.types",
     "Encoder": "sightline.models.encoder",
     "FalseNegatives": "sightline.losses.joint",
+    "InBatchRanking": "sightline.losses.in_batch",
     "InfoNCE": "sightline.losses.contrastive",
     "Item": "sightline.types",
+    "Lambda": "sightline.losses.lambda_loss",
+    "ListMLE": "sightline.losses.listwise",
+    "ListNet": "sightline.losses.listwise",
     "LoRA": "sightline.models.adapters",
     "MarginMSE": "sightline.losses.distillation",
     "Matryoshka": "sightline.losses.compose",
     "OnlineContrastive": "sightline.losses.pairwise",
     "OrthogonalRegularization": "sightline.losses.regularization",
+    "PListMLE": "sightline.losses.listwise",
     "QueryExpansion": "sightline.inputs.roles",
+    "RankNet": "sightline.losses.lambda_loss",
     "Recipe": "sightline.config.recipe",
     "Reranker": "sightline.models.reranker",
+    "RerankingEvaluator": "sightline.evaluation.reranking",
     "RetrievalEvaluator": "sightline.evaluation.retrieval",
     "RoleTexts": "sightline.inputs.roles",
+    "ScoreMSE": "sightline.losses.pointwise",
     "Searcher": "sightline.search.searcher",
     "SightlineError": "sightline.errors",
     "Sum": "sightline.losses.compose",
@@ -87,6 +108,7 @@ _HOMES: dict[str, str] = {
     "Triplet": "sightline.losses.triplets",
     "build_index": "sightline.search.index",
     "ingest": "sightline.documents.ingest",
+    "labelled_pairs": "sightline.training.pair_rows",
     "load_recipe": "sightline.config.load",
     "run_recipe": "sightline.runs.train",
 }
@@ -97,6 +119,7 @@ if TYPE_CHECKING:
     from sightline.documents.dataset import Dataset as Dataset
     from sightline.documents.ingest import ingest as ingest
     from sightline.errors import SightlineError as SightlineError
+    from sightline.evaluation.reranking import RerankingEvaluator as RerankingEvaluator
     from sightline.evaluation.retrieval import RetrievalEvaluator as RetrievalEvaluator
     from sightline.inputs.roles import QueryExpansion as QueryExpansion
     from sightline.inputs.roles import RoleTexts as RoleTexts
@@ -106,13 +129,22 @@ if TYPE_CHECKING:
     from sightline.losses.distillation import DistillKL as DistillKL
     from sightline.losses.distillation import EmbeddingDistillation as EmbeddingDistillation
     from sightline.losses.distillation import MarginMSE as MarginMSE
+    from sightline.losses.in_batch import InBatchRanking as InBatchRanking
     from sightline.losses.joint import FalseNegatives as FalseNegatives
+    from sightline.losses.lambda_loss import Lambda as Lambda
+    from sightline.losses.lambda_loss import RankNet as RankNet
     from sightline.losses.layers import AdaptiveLayers as AdaptiveLayers
+    from sightline.losses.listwise import ListMLE as ListMLE
+    from sightline.losses.listwise import ListNet as ListNet
+    from sightline.losses.listwise import PListMLE as PListMLE
     from sightline.losses.pairwise import AnglE as AnglE
     from sightline.losses.pairwise import Contrastive as Contrastive
     from sightline.losses.pairwise import CoSENT as CoSENT
     from sightline.losses.pairwise import CosineSimilarity as CosineSimilarity
     from sightline.losses.pairwise import OnlineContrastive as OnlineContrastive
+    from sightline.losses.pointwise import BinaryCrossEntropy as BinaryCrossEntropy
+    from sightline.losses.pointwise import CrossEntropy as CrossEntropy
+    from sightline.losses.pointwise import ScoreMSE as ScoreMSE
     from sightline.losses.regularization import OrthogonalRegularization as OrthogonalRegularization
     from sightline.losses.triplets import BatchTriplet as BatchTriplet
     from sightline.losses.triplets import Triplet as Triplet
@@ -125,6 +157,7 @@ if TYPE_CHECKING:
     from sightline.search.index import build_index as build_index
     from sightline.search.searcher import Searcher as Searcher
     from sightline.training.arguments import TrainingArguments as TrainingArguments
+    from sightline.training.pair_rows import labelled_pairs as labelled_pairs
     from sightline.training.trainer import Trainer as Trainer
     from sightline.types import Batch as Batch
     from sightline.types import Embeddings as Embeddings

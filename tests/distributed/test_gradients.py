@@ -14,3 +14,8 @@ from distributed.launching import all_well, launch
 @pytest.mark.parametrize(("kind", "ranks"), [("replicated", 2), ("replicated", 3), ("sharded", 2)])
 def test_gradients_are_those_of_one_process(kind: str, ranks: int) -> None:
     all_well(launch("gradients.py", ranks, kind))
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_losses_over_pairs(ranks: int) -> None:
+    all_well(launch("pair_gradients.py", ranks))

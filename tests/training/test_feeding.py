@@ -18,6 +18,7 @@ from accelerate import Accelerator, skip_first_batches
 from torch.utils.data import DataLoader
 
 from sightline.errors import ConfigError, DataError, TrainingError
+from sightline.losses.contrastive import InfoNCE
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BatchBuilder, Delivery
 from sightline.training.feeding import make_loader
@@ -179,7 +180,7 @@ def test_prepared_pages_are_kept(tiny_encoder: Callable, tmp_path: Path) -> None
             dataloader_num_workers=2,
             feed_bytes="1MB",
         )
-        source = RowSource(encoder, args, {"": rows}, shows_progress=False)
+        source = RowSource(encoder, InfoNCE(), args, {"": rows}, shows_progress=False)
         loader = source.loader(rows, BatchOrder(range(6), 3))
         found.append([contents(delivery) for delivery in loader])
         loader.dataset.close()

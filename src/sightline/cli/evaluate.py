@@ -35,6 +35,14 @@ def evaluate(
         bool,
         typer.Option("--within-document", help="Search only the pages of the document a question is about."),
     ] = False,
+    reranker: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A reranker to put the pages found into a new order."),
+    ] = None,
+    rerank_depths: Annotated[
+        str,
+        typer.Option(metavar="N,N,...", help="How many pages per question it reranks; a row each."),
+    ] = "10,50,100",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the results as JSON here.")
     ] = None,
@@ -59,7 +67,8 @@ def evaluate(
             _check_place(path)
     quiet_transformers()
     views = _list(fields) if fields else None
-    widths = [_width(part) for part in _list(dims)] if dims else None
+    widths = _numbers(dims, "--dims") if dims else None
+    depths = _numbers(rerank_depths, "--rerank-depths")
     found = compare_models(
         [*(compare or []), model],
         dataset,
@@ -68,6 +77,8 @@ def evaluate(
         dims=widths,
         bm25=bm25,
         within_document=within_document,
+        reranker=reranker,
+        rerank_depths=depths,
         device=device,
         console=notes(),
     )
@@ -105,7 +116,8 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _width(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise typer.BadParameter(f"{text!r} is not a dimension", param_hint="--dims")
-    return int(text)
+def _numbers(text: str, option: str) -> list[int]:
+    wrong = [part for part in _list(text) if not part.isdecimal() or int(part) < 1]
+    if wrong:
+        raise typer.BadParameter(f"{wrong[0]!r} is no whole number above 0", param_hint=option)
+    return [int(part) for part in _list(text)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sightline.models.encoder import Encoder
+    from sightline.models.reranker import Reranker
 
 
 def load_model(name: str, device: str | None = None) -> Encoder:
@@ -14,6 +15,14 @@ def load_model(name: str, device: str | None = None) -> Encoder:
     from sightline.models.encoder import Encoder
 
     return Encoder.from_pretrained(name, device=device)
+
+
+def load_reranker(name: str, device: str | None = None) -> Reranker:
+    """The reranker in a folder or on the Hub."""
+    quiet_transformers()
+    from sightline.models.reranker import Reranker
+
+    return Reranker.from_pretrained(name, device=device)
 
 
 def quiet_transformers() -> None:

@@ -36,12 +36,17 @@ def search(
         str | None,
         typer.Option("--model", "-m", metavar="MODEL", help="The model that made the index, if moved."),
     ] = None,
+    reranker: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A reranker to put the pages found into a new order."),
+    ] = None,
+    rerank_depth: Annotated[int, typer.Option(metavar="N", min=1, help="How many pages it scores.")] = 50,
     device: Annotated[str | None, typer.Option(metavar="DEVICE", help="For example cpu or cuda:0.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the pages found as JSON.")] = False,
 ) -> None:
     """Find the pages that answer a question."""
     from sightline.cli.console import results, write_json
-    from sightline.cli.models import load_model
+    from sightline.cli.models import load_model, load_reranker
     from sightline.errors import SearchIndexError
     from sightline.search.index import open_index
     from sightline.search.searcher import Searcher
@@ -53,7 +58,8 @@ def search(
         if not name:
             raise SearchIndexError(f"{index} does not say which model made it; give it with --model")
         encoder = load_model(name, device)
-    searcher = Searcher(opened, encoder)
+    second = None if reranker is None else load_reranker(reranker, device)
+    searcher = Searcher(opened, encoder, reranker=second, rerank_depth=rerank_depth)
     found = searcher.search(question, top_k=top_k, mode=mode.value, documents=document or None)
     if as_json:
         write_json({"question": question, "mode": found.mode, "hits": [_as_json(hit) for hit in found]})

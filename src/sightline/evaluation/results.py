@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from sightline.evaluation.metrics import (
     rank_documents,
     score_rankings,
 )
+from sightline.files import write_json
 
 DEFAULT_METRICS = (
     "ndcg@10",
@@ -43,7 +47,7 @@ class RetrievalResult:
         scores: metrics of the whole system (of an encoder: at its full width).
         by_dim: Matryoshka dimension -> metrics; empty where there are no dimensions.
         primary: the metric that decides, e.g. ``"ndcg@10"``.
-        top: query -> its 10 best (document id, score), best first.
+        top: query -> its best (document id, score), best first; 10 unless more were asked for.
         first_rank: query -> 1-based rank of its first relevant document, None where it was not retrieved.
         queries: query -> its text.
         relevant: query -> {document id: gain}.
@@ -174,6 +178,29 @@ def check_relevant(
 def with_primary(metrics: Sequence[str], primary: str) -> tuple[str, ...]:
     """``metrics`` without repeats, with ``primary`` in front where it was missing."""
     return tuple(dict.fromkeys(metrics if primary in metrics else (primary, *metrics)))
+
+
+def record_evaluation(
+    folder: str | Path,
+    kind: str,
+    name: str,
+    when: Mapping[str, Any],
+    means: Mapping[str, float],
+    whole: Mapping[str, Any],
+) -> None:
+    """Writes ``<kind>_<name>.json``, and one more line of ``<kind>_<name>_history.jsonl``.
+
+    Args:
+        folder: where.
+        kind, name: of the evaluator.
+        when: epoch and step.
+        means: metric -> mean.
+        whole: everything that was found.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", f"{kind}_{name}" if name else kind)
+    write_json(Path(folder) / f"{stem}.json", {**when, **whole})
+    with open(Path(folder) / f"{stem}_history.jsonl", "a", encoding="utf-8") as history:
+        history.write(json.dumps({**when, **means}) + "\n")
 
 
 def query_text(value: object) -> str:

@@ -5,8 +5,6 @@ Shape letters: Q queries, K ranks kept, J pairs of a query and a document releva
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,10 +29,10 @@ from sightline.evaluation.results import (
     RetrievalResult,
     check_relevant,
     query_text,
+    record_evaluation,
     with_primary,
 )
 from sightline.evaluation.sharing import Search, encode_share, gather_vectors, shared_search
-from sightline.files import write_json
 from sightline.types import Embeddings
 
 if TYPE_CHECKING:
@@ -75,6 +73,7 @@ class RetrievalEvaluator:
         metrics: see `sightline.evaluation.metrics.METRICS`.
         primary: the metric that decides which model is best.
         depth: ranks that metrics without a cutoff ("map") look at, trec_eval's 1,000 by default.
+        keep: documents kept per query in the result, to be reranked, say.
         query_options, document_options: keyword arguments for ``encode_query`` and ``encode_document``,
             e.g. ``{"prompt": "Instruct: ..."}``.
         block_scores: see `search_top_k`.
@@ -102,6 +101,7 @@ class RetrievalEvaluator:
         metrics: Sequence[str] = DEFAULT_METRICS,
         primary: str = "ndcg@10",
         depth: int = 1000,
+        keep: int = SHOWN,
         query_options: Mapping[str, Any] | None = None,
         document_options: Mapping[str, Any] | None = None,
         block_scores: int = 2**24,
@@ -114,7 +114,8 @@ class RetrievalEvaluator:
         self.name = name
         self.metrics = with_primary(metrics, primary)
         self.primary = primary
-        self.depth = _depth(self.metrics, depth)
+        self.keep = keep
+        self.depth = max(keep, _depth(self.metrics, depth))
         self.query_options = dict(query_options or {})
         self.document_options = dict(document_options or {})
         self.block_scores = block_scores
@@ -145,11 +146,8 @@ class RetrievalEvaluator:
         result = self.evaluate(encoder, ranks)
         means = result.flat(self.prefix)
         if output_dir is not None:
-            stem = re.sub(r"[^\w.-]+", "-", f"retrieval_{self.name}" if self.name else "retrieval")
             when = {"epoch": epoch, "steps": steps}
-            write_json(Path(output_dir) / f"{stem}.json", when | result.to_json())
-            with open(Path(output_dir) / f"{stem}_history.jsonl", "a", encoding="utf-8") as history:
-                history.write(json.dumps(when | means) + "\n")
+            record_evaluation(output_dir, "retrieval", self.name, when, means, result.to_json())
         return means
 
     def evaluate(self, encoder: RetrievalEncoder, ranks: Ranks | None = None) -> RetrievalResult:
@@ -187,6 +185,7 @@ class RetrievalEvaluator:
             dims=self.dims,
             metrics=self.metrics,
             primary=self.primary,
+            keep=self.keep,
         )
         self.last.facts["similarity"] = similarity
         self.last.facts["embedding dimension"] = queries.dim
@@ -260,6 +259,7 @@ def _score(
     dims: Sequence[int],
     metrics: Sequence[str],
     primary: str,
+    keep: int = SHOWN,
 ) -> RetrievalResult:
     """Searches, and scores what is found.
 
@@ -269,7 +269,7 @@ def _score(
         relevant: query id -> document id -> gain.
         search: finds the best documents at the full width and at each of ``dims``.
         full: the full width.
-        dims, metrics, primary: as of `RetrievalEvaluator`.
+        dims, metrics, primary, keep: as of `RetrievalEvaluator`.
     """
     position = {docid: number for number, docid in enumerate(ids)}
     parts: dict[int, list[Result]] = {dim: [] for dim in dict.fromkeys((full, *dims))}
@@ -289,7 +289,7 @@ def _score(
                 # From the last to the first, so that the first stays.
                 ranks = dict(zip(hits.list_H[::-1].tolist(), hits.rank_H[::-1].tolist()))
                 first_rank |= {qid: ranks.get(number) for number, qid in enumerate(block)}
-        rows = zip(found[full].indices[:, :SHOWN].tolist(), found[full].scores[:, :SHOWN].tolist())
+        rows = zip(found[full].indices[:, :keep].tolist(), found[full].scores[:, :keep].tolist())
         for qid, (row, values) in zip(block, rows):
             top[qid] = [(ids[number], value) for number, value in zip(row, values)]
     merged = {dim: merge_results(pieces) for dim, pieces in parts.items()}

@@ -10,12 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, kl_div, log_softmax, softmax
 
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
 from sightline.losses.needs import Needs
+from sightline.losses.pair_scores import (
+    Activation,
+    PairLoss,
+    activated,
+    check_activation,
+    is_of_pairs,
+    mean_of,
+    own_columns,
+    pair_scores,
+)
 from sightline.losses.scores import document_scores
 from sightline.losses.similarity import Similarity, check_similarity
 from sightline.types import Batch, Embeddings
@@ -24,23 +35,27 @@ Comparison = Literal["cosine", "mse", "l2"]
 
 
 @dataclass(frozen=True)
-class MarginMSE:
+class MarginMSE(PairLoss):
     """The student's margins between positive and negatives against the teacher's.
 
     ``mean(((s(q, p) - s(q, n)) - (t(q, p) - t(q, n)))^2)`` over all negatives (Hofstätter et al. 2020,
-    arXiv:2010.02666). sentence-transformers' MarginMSELoss.
+    arXiv:2010.02666). sentence-transformers' MarginMSELoss, of embedding models and of rerankers.
 
-    Columns: query, positive, negatives. The target is the teacher's margin (one negative), its margins (a list as
-    long as there are negatives), or its scores of the positive and the negatives (one longer).
+    Columns: query, positive, negatives; for a `Reranker`, whose scores are the student's, also a list of documents.
+    The target is the teacher's margin (one negative), its margins (a list as long as there are negatives), or its
+    scores of the positive and the negatives (one longer).
 
     Args:
-        similarity: of the student, as of `InfoNCE`.
+        similarity: of the student, as of `InfoNCE`; a reranker has none.
+        activation: of the student's scores; "sigmoid" for a teacher whose scores lie between 0 and 1.
     """
 
     similarity: Similarity = "dot"
+    activation: Activation = "identity"
 
     def __post_init__(self) -> None:
         check_similarity(self.similarity, type(self).__name__)
+        check_activation(self.activation, type(self).__name__)
 
     @property
     def needs(self) -> tuple[Needs, ...]:
@@ -50,11 +65,10 @@ class MarginMSE:
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"margin_mse": scalar}`` from embeddings and the teacher's margins or scores."""
         name = type(self).__name__
-        columns = batch.columns_BC.shape[1]
-        scores_Pn, rows_P = document_scores(embeddings, batch, self.similarity, loss=name)
+        scores_Pn, present_Pn, rows_P = self._student(embeddings, batch)
         wanted = target(batch, loss=name, ndims=(1, 2)).to(scores_Pn)[rows_P]
         wanted_Pn = wanted[:, None] if wanted.ndim == 1 else wanted
-        negatives = columns - 2
+        negatives = scores_Pn.shape[1] - 1
         if wanted_Pn.shape[1] == negatives + 1:
             wanted_Pn = wanted_Pn[:, :1] - wanted_Pn[:, 1:]
         elif wanted_Pn.shape[1] != negatives:
@@ -63,7 +77,22 @@ class MarginMSE:
                 f"but the target has {wanted_Pn.shape[1]}"
             )
         squared_Pn = (scores_Pn[:, :1] - scores_Pn[:, 1:] - wanted_Pn).square()
-        return {"margin_mse": squared_Pn.sum() / max(squared_Pn.numel(), 1)}
+        return {"margin_mse": mean_of(squared_Pn, present_Pn)}
+
+    def _student(self, embeddings: Embeddings, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(P, 1 + n) scores of positive and negatives, (P, n) which negatives are there, and (P,) the rows' numbers."""
+        name = type(self).__name__
+        if not is_of_pairs(batch):
+            scores_Pn, rows_P = document_scores(embeddings, batch, self.similarity, loss=name)
+            scores_Pn = activated(scores_Pn, self.activation)
+            return scores_Pn, torch.ones_like(scores_Pn[:, 1:], dtype=torch.bool), rows_P
+        scores_BC, present_BC = pair_scores(embeddings, batch, loss=name)
+        own = own_columns(batch)
+        if own < 2:
+            raise ConfigError(f"{name} compares a query's documents, but rows have only one")
+        rows_P = present_BC[:, 0].nonzero().squeeze(1)
+        scores_Pn = activated(scores_BC[rows_P, :own], self.activation)
+        return scores_Pn, present_BC[rows_P, 1:own], rows_P
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import ConfigError
+from sightline.evaluation.results import SHOWN
 from sightline.runs.evaluate import bm25_row, check_questions, check_views, default_views, encoder_row
 from sightline.runs.outcome import Outcome
+from sightline.runs.tandem import DEPTHS, KEPT, shown, tandem_rows
 from sightline.runs.within import bm25_row_within, encoder_row_within
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ def compare_models(
     dims: Sequence[int] | None = None,
     bm25: bool = True,
     within_document: bool = False,
+    reranker: str | None = None,
+    rerank_depths: Sequence[int] = DEPTHS,
     device: str | None = None,
     console: Console | None = None,
 ) -> Outcome:
@@ -37,16 +41,23 @@ def compare_models(
         dims: embedding dimensions to measure besides the full one; all from one encoding.
         bm25: also measure BM25 over the text layer.
         within_document: search only the pages of the document a question is about.
+        reranker: a model that puts the pages each model found into a new order, in rows of their own.
+        rerank_depths: how many pages per question it reranks; a row each.
         device: where the models run.
         console: where progress is told.
 
     Raises:
         DataError: the dataset has no questions there, or a model cannot take a view.
-        ConfigError: an unknown view, or a dimension a model does not have.
+        ConfigError: an unknown view, a dimension a model does not have, a depth below 1, or a reranker with
+            ``within_document``.
         CheckpointError: a model cannot be loaded.
     """
     from sightline.documents.dataset import FIELDS, Dataset
 
+    if reranker is not None and within_document:
+        raise ConfigError("a reranker orders what a search over all pages found; leave out within_document")
+    if not rerank_depths or min(rerank_depths) < 1:
+        raise ConfigError(f"rerank depths {list(rerank_depths)}: give at least one, each at least 1")
     unknown = [view for view in views or () if view not in FIELDS]
     if unknown:
         raise ConfigError(f"fields {unknown[0]!r} is not one of {', '.join(FIELDS)}")
@@ -54,6 +65,9 @@ def compare_models(
     facts = check_questions(opened, split)
     # After the checks: importing the encoder loads torch, and a wrong path should be told at once.
     from sightline.models.encoder import Encoder
+    from sightline.models.reranker import Reranker
+
+    second = None if reranker is None else Reranker.from_pretrained(reranker, device=device)
 
     images = {page.page_id: Path(page.image) for page in opened.pages}
     outcome = Outcome(
@@ -69,13 +83,25 @@ def compare_models(
         seen: list[Any] = list(views or default_views(encoder))
         check_views(encoder, seen)
         for view in seen:
-            if console is not None:
-                console.print(f"measuring {name}, pages as {view} ...", markup=False, soft_wrap=True)
-            measure = encoder_row_within if within_document else encoder_row
-            outcome.rows.append(measure(encoder, opened, view, split, name=_label(name, models), dims=dims))
+            _tell(console, f"measuring {name}, pages as {view} ...")
+            label = _label(name, models)
+            if within_document:
+                outcome.rows.append(encoder_row_within(encoder, opened, view, split, name=label, dims=dims))
+                continue
+            keep = SHOWN if second is None else max(KEPT, *rerank_depths)
+            row = encoder_row(encoder, opened, view, split, name=label, dims=dims, keep=keep)
+            outcome.rows.append(shown(row))
+            if second is not None:
+                _tell(console, f"reranking what {name} found ...")
+                outcome.rows.extend(tandem_rows(row, second, opened, split, depths=rerank_depths))
     if bm25:
         outcome.rows.insert(0, (bm25_row_within if within_document else bm25_row)(opened, split))
     return outcome
+
+
+def _tell(console: Console | None, line: str) -> None:
+    if console is not None:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _label(name: str, models: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import DataError
+from sightline.evaluation.results import SHOWN
 from sightline.evaluation.rows import BASELINE, Row
 
 if TYPE_CHECKING:
@@ -59,21 +60,32 @@ def evaluator_for(
     split: str | None,
     *,
     dims: Sequence[int] | None = None,
+    keep: int = SHOWN,
     show_progress: bool | None = None,
 ) -> RetrievalEvaluator:
     """An evaluator of the questions of `split` against the pages of its documents, seen as `fields` says."""
     from sightline.evaluation.retrieval import RetrievalEvaluator
 
-    corpus = dataset.corpus(fields, split)
     return RetrievalEvaluator(
-        # Said to be text, so that a question or page that reads "logo.png" is not taken for a file.
-        {key: {"text": query} for key, query in dataset.queries(split).items()},
-        {key: {"text": text} for key, text in corpus.items()} if fields == "text" else corpus,
+        query_values(dataset, split),
+        page_values(dataset, fields, split),
         dataset.relevant(split),
         dims=usable_dims(dims),
+        keep=keep,
         query_options={"show_progress": show_progress},
         document_options={"show_progress": show_progress},
     )
+
+
+def query_values(dataset: Dataset, split: str | None) -> dict[str, Any]:
+    """The questions of a split by their ids, said to be text: one that reads "logo.png" is no file."""
+    return {key: {"text": query} for key, query in dataset.queries(split).items()}
+
+
+def page_values(dataset: Dataset, fields: Fields, split: str | None) -> dict[str, Any]:
+    """The pages of a split's documents by their ids, seen as `fields` says; text is said to be text."""
+    corpus = dataset.corpus(fields, split)
+    return {key: {"text": text} for key, text in corpus.items()} if fields == "text" else dict(corpus)
 
 
 def encoder_row(
@@ -84,15 +96,18 @@ def encoder_row(
     *,
     name: str,
     dims: Sequence[int] | None = None,
+    keep: int = SHOWN,
     ranks: Ranks | None = None,
 ) -> Row:
     """`encoder` on the questions of `split`; every dimension comes from one encoding, which `ranks` share.
+
+    The result keeps the first `keep` pages of each question.
 
     Raises:
         DataError: the model does not take what `fields` asks for.
     """
     check_views(encoder, [fields])
-    result = evaluator_for(dataset, fields, split, dims=dims).evaluate(encoder, ranks)
+    result = evaluator_for(dataset, fields, split, dims=dims, keep=keep).evaluate(encoder, ranks)
     return Row(name, fields, result)
 
 

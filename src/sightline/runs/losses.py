@@ -83,19 +83,32 @@ def losses() -> dict[str, type[Any]]:
     """Losses by the name they have in a recipe."""
     from sightline.losses.contrastive import InfoNCE
     from sightline.losses.distillation import DistillKL, EmbeddingDistillation, MarginMSE
+    from sightline.losses.in_batch import InBatchRanking
+    from sightline.losses.lambda_loss import Lambda, RankNet
+    from sightline.losses.listwise import ListMLE, ListNet, PListMLE
     from sightline.losses.pairwise import AnglE, Contrastive, CoSENT, CosineSimilarity, OnlineContrastive
+    from sightline.losses.pointwise import BinaryCrossEntropy, CrossEntropy, ScoreMSE
     from sightline.losses.triplets import BatchTriplet, Triplet
 
     return {
         "angle": AnglE,
         "batch_triplet": BatchTriplet,
+        "binary_cross_entropy": BinaryCrossEntropy,
         "contrastive": Contrastive,
         "cosent": CoSENT,
         "cosine_similarity": CosineSimilarity,
+        "cross_entropy": CrossEntropy,
         "distill_kl": DistillKL,
         "embedding_distillation": EmbeddingDistillation,
+        "in_batch_ranking": InBatchRanking,
         "infonce": InfoNCE,
+        "lambda": Lambda,
+        "listmle": ListMLE,
+        "listnet": ListNet,
         "margin_mse": MarginMSE,
         "online_contrastive": OnlineContrastive,
+        "plistmle": PListMLE,
+        "ranknet": RankNet,
+        "score_mse": ScoreMSE,
         "triplet": Triplet,
     }

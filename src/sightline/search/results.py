@@ -23,7 +23,8 @@ class Hit:
         page_id: ``"<document>#p<page>"``.
         document: the document's name.
         page: zero-based page number.
-        score: fused score (hybrid), similarity (vector) or BM25 (text); comparable within one search only.
+        score: the reranker's where there is one; else the fused score (hybrid), the similarity (vector) or BM25 (text).
+            Comparable within one search only.
         vector_rank: place in the ranking by vectors, None where the page is not in it.
         text_rank: place in the full-text ranking, None where the page is not in it.
         snippet: text of the page around the words of the query.
@@ -48,7 +49,7 @@ class SearchResults:
     Attributes:
         hits: best first.
         mode: what was searched by.
-        timings: seconds per stage: ``encode``, ``vector``, ``text``, ``fuse``, ``pages``, and ``total``;
+        timings: seconds per stage: ``encode``, ``vector``, ``text``, ``fuse``, ``rerank``, ``pages``, and ``total``;
             stages that did not run are absent.
     """
 

@@ -16,12 +16,14 @@ from sightline.errors import SearchIndexError
 from sightline.inputs.parse import parse
 from sightline.search.hybrid import reciprocal_rank_fusion
 from sightline.search.index import SearchIndex, open_index
+from sightline.search.rerank import check_reranker, reranked
 from sightline.search.results import Hit, SearchResults, check_request, document_filter
 from sightline.search.snippets import snippet
 from sightline.search.table import Match
 
 if TYPE_CHECKING:
     from sightline.models.encoder import Encoder
+    from sightline.models.reranker import Reranker
 
 
 class Searcher:
@@ -33,9 +35,12 @@ class Searcher:
         rrf_k: the k of reciprocal rank fusion.
         weights: weights of the vector and of the full-text ranking in a hybrid search.
         depth: how far down each ranking a hybrid search looks, at least; never less than ``top_k``.
+        reranker: puts the best pages of every search into a new order.
+        rerank_depth: how many pages it scores, at least; never less than ``top_k``.
 
     Raises:
-        SearchIndexError: the index cannot be opened, or was built with another model.
+        SearchIndexError: the index cannot be opened, or was built with another model; a ``rerank_depth`` below 1, or
+            a reranker that cannot order pages.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Searcher:
         rrf_k: float = 60.0,
         weights: tuple[float, float] = (1.0, 1.0),
         depth: int = 100,
+        reranker: Reranker | None = None,
+        rerank_depth: int = 50,
     ) -> None:
         self.index = index if isinstance(index, SearchIndex) else open_index(index)
         if encoder is not None:
@@ -54,6 +61,12 @@ class Searcher:
         self.rrf_k = rrf_k
         self.weights = weights
         self.depth = depth
+        self.reranker = reranker
+        self.rerank_depth = rerank_depth
+        if rerank_depth < 1:
+            raise SearchIndexError(f"rerank_depth must be at least 1, not {rerank_depth}")
+        if reranker is not None:
+            check_reranker(reranker)
 
     def search(
         self,
@@ -89,14 +102,18 @@ class Searcher:
             words, empty = self._words(query, mode)
             if empty:
                 return SearchResults((), mode, timings)
-            limit = max(top_k, self.depth) if mode == "hybrid" else top_k
+            wide = top_k if self.reranker is None else max(top_k, self.rerank_depth)
+            limit = max(wide, self.depth) if mode == "hybrid" else wide
             vector = self._by_vector(query, limit, wanted, timings) if mode != "text" else []
             text: list[Match] = []
             if mode != "vector" and words:
                 with _timed(timings, "text"):
                     text = self.index.matching(words, limit, wanted)
             with _timed(timings, "fuse"):
-                ranked = self._fuse(vector, text, mode)[:top_k]
+                ranked = self._fuse(vector, text, mode)[:wide]
+            if self.reranker is not None and ranked:
+                with _timed(timings, "rerank"):
+                    ranked = reranked(self.reranker, self.index, query, ranked)[:top_k]
             with _timed(timings, "pages"):
                 hits = self._hits(ranked, vector, text, words)
         return SearchResults(hits, mode, timings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,12 +31,21 @@ class Pattern:
     first: int = 0
 
     @staticmethod
-    def of(rows: Rows | Stream, columns: Columns) -> Pattern:
-        """The pattern of a dataset; targets that cannot be read in its first row are not compared."""
+    def of(
+        rows: Rows | Stream, columns: Columns, *, lists: Callable[[Mapping[str, Any]], bool] | None = None
+    ) -> Pattern:
+        """The pattern of a dataset; targets that cannot be read in its first row are not compared.
+
+        Args:
+            rows: the dataset.
+            columns: what its columns mean.
+            lists: tells of a row whether it holds a list with a target for each element; such lists may differ in
+                length.
+        """
         used = {*columns.names, *columns.targets}
         _, first = rows[0]
         shapes = {}
-        for name in columns.targets:
+        for name in () if lists is not None and lists(first) else columns.targets:
             shape = target_shape(first.get(name))
             if shape is not None:
                 shapes[name] = shape

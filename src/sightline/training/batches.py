@@ -16,16 +16,16 @@ import numpy as np
 import torch
 
 from sightline.errors import DataError, SightlineError
-from sightline.inputs.parse import parse
 from sightline.inputs.planning import plan
 from sightline.training.limits import Limits
+from sightline.training.reading import Cell, ItemReader, RowReader
 from sightline.training.rows import Columns
 from sightline.training.transport import PackedMicroBatches
-from sightline.types import Batch, Features, Item, MicroBatch
+from sightline.types import Batch, Features, MicroBatch
 
 Collate = Callable[[Sequence[Features], Sequence[int]], MicroBatch]
 # Equal content behind another role or prompt is another vector.
-ItemIdentity = tuple[str, str, str | None]
+ItemIdentity = tuple[str, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class PreparedRows:
     Attributes:
         numbers: the usable rows.
         cells: per usable row, the identity behind each cell, None where it is empty.
+        others: the same of the further cells that depend on the other rows.
         features: those of each distinct item, by its identity, in order of appearance.
         targets: per target column, one array per usable row.
         bad: the other rows.
@@ -69,6 +70,7 @@ class PreparedRows:
 
     numbers: list[int] = field(default_factory=list)
     cells: list[list[ItemIdentity | None]] = field(default_factory=list)
+    others: list[list[ItemIdentity | None]] = field(default_factory=list)
     features: dict[ItemIdentity, Features] = field(default_factory=dict)
     targets: dict[str, list[np.ndarray]] = field(default_factory=dict)
     bad: list[BadRow] = field(default_factory=list)
@@ -87,6 +89,7 @@ class BatchBuilder:
         limits: how large a micro-batch may be, read for every batch.
         packed: groups whose texts the encoder runs without padding.
         dataset: the name of the rows' dataset among several.
+        reader: how rows are read; by default each column's cell as an item.
     """
 
     preprocess: Callable[..., Features]
@@ -96,6 +99,17 @@ class BatchBuilder:
     limits: Limits = field(default_factory=Limits)
     packed: frozenset[str] = frozenset()
     dataset: str = ""
+    reader: RowReader | None = None
+
+    @property
+    def row_reader(self) -> RowReader:
+        """How rows are read."""
+        return self.reader or ItemReader(self.columns, self.modalities)
+
+    @property
+    def needs_whole_batch(self) -> bool:
+        """`prepare` needs all rows of a batch together."""
+        return self.row_reader.needs_whole_batch
 
     def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Delivery:
         """One batch out of numbered rows. Rows that cannot be read are left out and reported."""
@@ -107,10 +121,12 @@ class BatchBuilder:
         Raises:
             DataError: something other than a bad row went wrong; names the row.
         """
-        done = PreparedRows(dataset=self.dataset)
+        done, reader = PreparedRows(dataset=self.dataset), self.row_reader
+        usable: list[tuple[int, Mapping[str, Any]]] = []
         for number, row in rows:
             try:
-                cells, new = self._read(number, row, done.features)
+                labels = reader.labels(number, row)
+                cells, new = self._features(reader.read(number, row), done.features)
             except SightlineError as error:
                 done.bad.append(BadRow(number, str(error), self.dataset))
                 continue
@@ -122,8 +138,13 @@ class BatchBuilder:
             done.features |= new
             done.cells.append(cells)
             done.numbers.append(number)
-            for name in self.columns.targets:
-                done.targets.setdefault(name, []).append(torch.as_tensor(row[name]).numpy())
+            usable.append((number, row))
+            for name, values in labels.items():
+                done.targets.setdefault(name, []).append(values)
+        for others in reader.others(usable):
+            cells, new = self._features(others, done.features)
+            done.features |= new
+            done.others.append(cells)
         return done
 
     def assemble(
@@ -155,18 +176,24 @@ class BatchBuilder:
             packed=self.packed,
         )
         micro_batches = [self.collate([ordered[i] for i in group], group) for group in groups]
-        rows = [row for part in parts for row in part.cells]
-        cells = [[-1 if cell is None else index[cell] for cell in row] for row in rows]
+        own = [row for part in parts for row in part.cells]
+        others = [row for part in parts for row in part.others]
+        columns_BC = torch.cat([_padded(own, index), _padded(others, index)], 1)
+        width = max(map(len, own))
+        names, roles = self.row_reader.header(width, columns_BC.shape[1] - width)
+        counts = [len(row) for row in own] if self.row_reader.ragged else None
         targets = {
-            name: _targets(name, numbers, [value for part in parts for value in part.targets.get(name, ())])
-            for name in self.columns.targets
+            name: _targets(
+                name, numbers, [value for part in parts for value in part.targets.get(name, ())], counts
+            )
+            for name in dict.fromkeys(name for part in parts for name in part.targets)
         }
         batch = Batch(
             micro_batches=(pack or PackedMicroBatches.pack)(micro_batches),
             keys_N=torch.tensor([content_key(key) for key, _, _ in features], dtype=torch.long),
-            columns_BC=torch.tensor(cells, dtype=torch.long),
-            roles=self.columns.roles,
-            column_names=self.columns.names,
+            columns_BC=columns_BC,
+            roles=roles,
+            column_names=names,
             targets=targets,
             rows=tuple(numbers),
             identities_N=torch.tensor([identity_key(one) for one in features], dtype=torch.long),
@@ -174,16 +201,13 @@ class BatchBuilder:
         )
         return {"batch": batch, "bad": bad, "dataset": self.dataset}
 
-    def _read(
-        self, number: int, row: Mapping[str, Any], known: Mapping[ItemIdentity, Features]
+    def _features(
+        self, cells: Sequence[Cell], known: Mapping[ItemIdentity, Features]
     ) -> tuple[list[ItemIdentity | None], dict[ItemIdentity, Features]]:
-        """The identity behind each cell of a row (None where it is empty), and the features of new items."""
-        for column in self.columns.targets:
-            check_target(number, row, column)
+        """The identity behind each cell (None where it is empty), and the features of new items."""
         identities: list[ItemIdentity | None] = []
         new: dict[ItemIdentity, Features] = {}
-        for column, role, prompt in self.columns.cells:
-            item = read_cell(number, row, column, self.modalities)
+        for _, item, role, prompt in cells:
             if item is None:
                 identities.append(None)
                 continue
@@ -194,17 +218,15 @@ class BatchBuilder:
         return identities, new
 
 
-def read_cell(number: int, row: Mapping[str, Any], column: str, modalities: tuple[str, ...]) -> Item | None:
-    """The item in a cell, or None where it is empty.
-
-    Raises:
-        SightlineError: with the row and the column in front.
-    """
-    source = f"row {number}, column {column!r}"
-    if column not in row:
-        raise DataError(f"{source}: the row has no such column, only {', '.join(row)}")
-    value = row[column]
-    return None if value is None else parse(value, source=source, modalities=modalities)
+def _padded(
+    cells: Sequence[Sequence[ItemIdentity | None]], index: Mapping[ItemIdentity, int]
+) -> torch.Tensor:
+    """(rows, longest row) item index per cell, -1 where there is none."""
+    width = max(map(len, cells))
+    numbers = [
+        [-1 if cell is None else index[cell] for cell in row] + [-1] * (width - len(row)) for row in cells
+    ]
+    return torch.tensor(numbers, dtype=torch.long).reshape(len(cells), width)
 
 
 def content_key(key: str) -> int:
@@ -218,23 +240,22 @@ def identity_key(identity: ItemIdentity) -> int:
     return content_key(digest)
 
 
-def check_target(number: int, row: Mapping[str, Any], column: str) -> None:
-    """Whether a target can be used.
+def _targets(
+    name: str, numbers: Sequence[int], arrays: Sequence[np.ndarray], counts: Sequence[int] | None
+) -> torch.Tensor:
+    """One tensor of the rows' values; lists of one value per cell are filled up with zeros.
 
-    Raises:
-        DataError: the cell is no number and no list of numbers.
+    Args:
+        name: the column.
+        numbers: of the rows.
+        arrays: of the rows.
+        counts: cells per row where rows may have different numbers of them.
     """
-    try:
-        torch.as_tensor(row[column])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        shown = repr(row.get(column))[:60]
-        raise DataError(
-            f"row {number}, column {column!r}: expected a number or a list of numbers, got {shown}"
-        ) from error
-
-
-def _targets(name: str, numbers: Sequence[int], arrays: Sequence[np.ndarray]) -> torch.Tensor:
     values = [torch.as_tensor(array) for array in arrays]
+    if counts is not None and all(
+        value.shape == (count,) for value, count in zip(values, counts, strict=True)
+    ):
+        values = list(torch.nn.utils.rnn.pad_sequence([value.float() for value in values], batch_first=True))
     for number, value in zip(numbers, values, strict=True):
         if value.shape != values[0].shape:
             raise DataError(

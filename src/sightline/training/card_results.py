@@ -62,6 +62,8 @@ def results_by_dim(entry: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Metrics by dimension, "full" for names without a ``dim``, widest first."""
     rows: dict[int, dict[str, float]] = {}
     for name, value in entry.items():
+        if re.search(r"_(?:before|depth\d+)_", name):
+            continue  # a reranker's other figures
         match = re.fullmatch(r"eval_(?:.+?_)??(?:dim(\d+)_)?([a-z]+@\d+|map|mrr)", name)
         if match:
             rows.setdefault(int(match[1]) if match[1] else 0, {})[match[2]] = float(value)

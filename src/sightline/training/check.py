@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 
 from sightline.errors import DataError, SightlineError
 from sightline.training.alike import Pattern
-from sightline.training.batches import BadRow, BatchBuilder, ItemIdentity, check_target, read_cell
+from sightline.training.batches import BadRow, BatchBuilder, ItemIdentity
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.feeding import init_worker
 from sightline.training.rows import Rows
@@ -73,10 +73,8 @@ class RowChecker:
     def _check(self, number: int, row: Mapping[str, Any], sizes: Sizes) -> None:
         builder = self.builder
         self.pattern.check(number, row)
-        for column in builder.columns.targets:
-            check_target(number, row, column)
-        for column, role, prompt in builder.columns.cells:
-            item = read_cell(number, row, column, builder.modalities)
+        builder.row_reader.labels(number, row)
+        for column, item, role, prompt in builder.row_reader.read(number, row):
             if item is None:
                 continue
             if item.modalities == {"text"}:
@@ -114,7 +112,9 @@ def check_rows(
     loader = DataLoader(
         Subset(rows, range(mine.start, mine.stop)),
         batch_size=ROWS_PER_TASK,
-        collate_fn=RowChecker(builder, Pattern.of(rows, builder.columns)),
+        collate_fn=RowChecker(
+            builder, Pattern.of(rows, builder.columns, lists=builder.row_reader.holds_list)
+        ),
         num_workers=min(num_workers, -(-count_of_mine // ROWS_PER_TASK)),
         worker_init_fn=init_worker,
     )

@@ -15,7 +15,7 @@ from sightline.types import Batch
 
 
 class Evaluator(Protocol):
-    """Measures an encoder during training.
+    """Measures an encoder or a reranker during training.
 
     With several processes each of them calls it, with ``ranks=`` (`sightline.training.distributed.Ranks`) besides,
     so that they can share the work; every one has to return the same numbers.

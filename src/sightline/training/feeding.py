@@ -229,6 +229,8 @@ class Feed(Dataset):
 
     def _parts(self, rows: int) -> int:
         """Into how many tasks a batch is divided: one if there is room for a batch per worker, and one more."""
+        if self._builder.needs_whole_batch:
+            return 1
         size = self._bytes_per_row * rows
         if size and size * (self._workers + 1) <= self._feed_bytes:
             return 1

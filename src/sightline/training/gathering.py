@@ -19,6 +19,7 @@ Shape letters::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,12 +70,14 @@ def gather_batch(batch: Batch, ranks: Ranks) -> WholeBatch:
         if len(first) < len(keys_M):
             first_N = first
     begins = np.cumsum([0, *(len(one.keys_M) for one in all_given)])
+    width = max(one.shape[1] for one in columns)
     numbered = [
-        np.where(one.columns_BC < 0, -1, number_M[one.columns_BC + begin])
+        _widened(np.where(one.columns_BC < 0, -1, number_M[one.columns_BC + begin]), width, -1)
         for one, begin in zip(all_given, begins, strict=False)
         if len(one.columns_BC)
     ]
-    speaker = next((one for one in all_given if len(one.columns_BC)), given)
+    # Rows of lists may be longer on one rank than on the others.
+    speaker = max(all_given, key=lambda one: one.columns_BC.shape[1] if len(one.columns_BC) else 0)
     rows_before = sum(len(one.columns_BC) for one in all_given[: ranks.rank])
     whole = Batch(
         micro_batches=(),
@@ -82,10 +85,7 @@ def gather_batch(batch: Batch, ranks: Ranks) -> WholeBatch:
         columns_BC=torch.from_numpy(np.concatenate(numbered or columns)),
         roles=speaker.roles,
         column_names=speaker.column_names,
-        targets={
-            name: torch.cat([torch.from_numpy(one.targets[name]) for one in all_given if name in one.targets])
-            for name in speaker.targets
-        },
+        targets={name: _targets(name, all_given) for name in speaker.targets},
         rows=tuple(row for one in all_given for row in one.rows),
         dataset=speaker.dataset,
         guide_NG=_guide(all_given, first_N),
@@ -220,6 +220,20 @@ def _guide(all_given: list[_Given], first_N: np.ndarray | None) -> Tensor | None
         return None
     guide_MG = torch.from_numpy(np.concatenate(vectors))
     return guide_MG if first_N is None else guide_MG[torch.from_numpy(first_N)]
+
+
+def _targets(name: str, all_given: Sequence[_Given]) -> Tensor:
+    """One target of all rows; lists are filled up with zeros."""
+    found = [one.targets[name] for one in all_given if name in one.targets]
+    if all(values.ndim == 2 for values in found):
+        width = max(values.shape[1] for values in found)
+        found = [_widened(values, width, 0) for values in found]
+    return torch.from_numpy(np.concatenate(found))
+
+
+def _widened(values: np.ndarray, width: int, fill: int) -> np.ndarray:
+    """(rows, width) with ``fill`` at the end of each row."""
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=fill)
 
 
 def _distinct(identities_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -106,6 +106,11 @@ class MixedBuilder:
 
     by_name: Mapping[str, BatchBuilder]
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """See `BatchBuilder`; of one dataset at least."""
+        return any(builder.needs_whole_batch for builder in self.by_name.values())
+
     def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Delivery:
         """One batch out of numbered rows, all of one dataset."""
         return self.assemble([self.prepare(rows)])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sightline.errors import SightlineError
-from sightline.training.batches import BatchBuilder, read_cell
+from sightline.training.batches import BatchBuilder, ItemIdentity
 from sightline.training.rows import Rows
 from sightline.training.streams import Stream
 from sightline.types import Features, Item
@@ -74,12 +74,12 @@ def take_samples(
     """
     step = max(1, len(usable) // TYPICAL)
     typical = list(usable[::step])[:TYPICAL]
-    wanted: dict[int, set[str]] = {row: set(builder.columns.names) for row in typical}
+    wanted: dict[int, set[str]] = {row: set() for row in typical}
     for (column, _), entries in (sizes or {}).items():
         for _, row in entries:
             wanted.setdefault(row, set()).add(column)
     samples: list[Sample] = []
-    seen: set[tuple[str, str, str | None]] = set()
+    seen: set[ItemIdentity] = set()
     for row, columns in wanted.items():
         samples += _of_row(rows[row], builder, columns, row in typical, seen)
     return samples
@@ -90,22 +90,23 @@ def _of_row(
     builder: BatchBuilder,
     columns: Iterable[str],
     typical: bool,
-    seen: set[tuple[str, str, str | None]],
+    seen: set[ItemIdentity],
 ) -> list[Sample]:
+    """All items of the columns, and of a typical row the first of each other column."""
     samples = []
     number, row = numbered
-    for column, role, prompt in builder.columns.cells:
-        if column not in columns:
-            continue
-        try:
-            item = read_cell(number, row, column, builder.modalities)
-            if item is None or (item.key, role, prompt) in seen:
+    taken: set[str] = set()
+    try:
+        for column, item, role, prompt in builder.row_reader.read(number, row):
+            if item is None or (column not in columns and (column in taken or not typical)):
                 continue
-            seen.add((item.key, role, prompt))
-            features = builder.preprocess(item, role=role, prompt=prompt)
-        except SightlineError:
-            continue  # named where batches are made
-        samples.append(Sample(number, column, features, typical))
+            taken.add(column)
+            if (item.key, role, prompt) not in seen:
+                seen.add((item.key, role, prompt))
+                features = builder.preprocess(item, role=role, prompt=prompt)
+                samples.append(Sample(number, column, features, typical))
+    except SightlineError:
+        pass  # named where batches are made
     return samples
 
 

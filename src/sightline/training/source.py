@@ -15,6 +15,7 @@ from sightline.losses.base import Loss
 from sightline.losses.compose import loss_of
 from sightline.models.encoder import Encoder
 from sightline.models.preprocess import Preprocessor
+from sightline.models.reranker import Reranker
 from sightline.training.alike import check_needs
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, BatchBuilder, Delivery
@@ -25,6 +26,7 @@ from sightline.training.guide import Guide
 from sightline.training.labels import labels_of
 from sightline.training.limits import parse_bytes
 from sightline.training.mixing import MixedBuilder, MixedRows, setting_of
+from sightline.training.pairing import PairReader, pair_losses, pair_reader
 from sightline.training.random_state import undisturbed
 from sightline.training.rows import Columns, Rows, choose_columns
 from sightline.training.samples import TYPICAL, Sample, Sizes, take_samples
@@ -36,10 +38,11 @@ logger = logging.getLogger(__name__)
 
 
 class RowSource:
-    """Batches of datasets for one encoder.
+    """Batches of datasets for one encoder or reranker.
 
     Args:
         encoder: its preprocessor, collator, prompts and modalities decide how rows are read.
+        loss: decides which pairs a reranker is given.
         args: the run's.
         training: the datasets trained on, by name; those of their rows that are left out are listed in ``skipped``.
         evaluation: the columns of the evaluation sets by name, for arguments that name datasets or columns.
@@ -51,6 +54,7 @@ class RowSource:
     def __init__(
         self,
         encoder: Any,
+        loss: Loss,
         args: TrainingArguments,
         training: Mapping[str, Rows | Stream],
         *,
@@ -60,6 +64,10 @@ class RowSource:
         ranks: Ranks = ALONE,
     ) -> None:
         self.encoder = encoder
+        self.loss = loss
+        self._of_pairs = isinstance(encoder, Reranker)
+        if self._of_pairs:
+            pair_losses(loss)  # refuses those over vectors
         self.args = args
         self.training = training
         self.shows_progress = shows_progress
@@ -89,21 +97,33 @@ class RowSource:
             columns=own("columns"),
             roles=own("roles"),
             prompts=own("prompts"),
-            role_prompts={role: self.encoder.prompt_for(role) for role in ("query", "document")},
+            role_prompts={"query": self.encoder.prompt_for()}
+            if self._of_pairs
+            else {role: self.encoder.prompt_for(role) for role in ("query", "document")},
             name=rows.title,
         )
 
     def builder(self, rows: Rows | Stream) -> BatchBuilder:
         """How a dataset's rows become batches."""
-        encoder = self.encoder
+        encoder, columns = self.encoder, self.columns(rows)
         return BatchBuilder(
             preprocess=self._preprocess(),
             collate=encoder.collate,
-            columns=self.columns(rows),
+            columns=columns,
             modalities=encoder.modalities,
             limits=self.limits,
             packed=encoder.packed_groups,
             dataset=rows.dataset,
+            reader=self._pair_reader(rows, columns) if self._of_pairs else None,
+        )
+
+    def _pair_reader(self, rows: Rows | Stream, columns: Columns) -> PairReader:
+        return pair_reader(
+            columns,
+            loss_of(self.loss, rows.dataset),
+            modalities=self.encoder.modalities,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            name=rows.title,
         )
 
     def _preprocess(self) -> Callable[..., Features]:
@@ -190,12 +210,15 @@ class RowSource:
         ]
 
     def items_per_batch(self, size: int) -> int:
-        """How many items a batch of ``size`` rows has at most."""
-        return max(
-            (size if isinstance(rows, Stream) else min(size, len(self.usable(rows))))
-            * len(self.columns(rows).names)
-            for rows in self.training.values()
-        )
+        """How many items a batch of ``size`` rows has at most, as far as some rows tell."""
+        found = []
+        for rows in self.training.values():
+            numbers: Sequence[int] = range(1) if isinstance(rows, Stream) else self.usable(rows)
+            count = size if isinstance(rows, Stream) else min(size, len(numbers))
+            typical = numbers[:: max(1, len(numbers) // TYPICAL)][:TYPICAL] if self._of_pairs else []
+            some = [rows[number] for number in typical]
+            found.append(count * self.builder(rows).row_reader.width(some, count))
+        return max(found)
 
     def labels(self) -> dict[str, list[int]]:
         """The labels of the training datasets that have some, by which batches can be grouped.
@@ -215,13 +238,16 @@ class RowSource:
             )
         return found
 
-    def check_needs(self, loss: Loss, rows: Rows | Stream) -> None:
+    def check_needs(self, rows: Rows | Stream) -> None:
         """Whether a dataset has what the loss of its batches needs.
 
         Raises:
             DataError: it has not.
         """
-        own = loss_of(loss, rows.dataset)
+        if self._of_pairs:
+            self._pair_reader(rows, self.columns(rows))
+            return
+        own = loss_of(self.loss, rows.dataset)
         check_needs(own, rows, self.columns(rows), has_guide=self._guide is not None)
 
     def tell_prompts(self) -> None:

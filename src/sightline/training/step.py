@@ -68,7 +68,8 @@ class Step:
         """Adds the gradient of ``scale * sum(parts)`` to the parameters' ``grad``.
 
         Args:
-            model: maps a `MicroBatch` to `Embeddings`; sharded by FSDP2 or not, but in no DDP wrapper.
+            model: maps a `MicroBatch` to `Embeddings`, or to scores (n, L); sharded by FSDP2 or not, but in no DDP
+                wrapper.
             batch: this rank's, on the CPU; one micro-batch at a time is moved to the model's device.
             loss: what is minimised.
             scale: factor of the gradients, e.g. one over the accumulated batches; the returned parts are
@@ -159,10 +160,11 @@ def held_out(
 
 
 def forward(model: nn.Module, micro_batch: MicroBatch, autocast: torch.dtype | None = None) -> Embeddings:
-    """Moves one micro-batch to the model's device and embeds it."""
+    """Moves one micro-batch to the model's device and embeds it; of a reranker the scores (n, L) of its pairs."""
     device = device_of(model)
     with nullcontext() if autocast is None else torch.autocast(device.type, autocast):
-        return model(micro_batch.to(device, non_blocking=True))
+        output = model(micro_batch.to(device, non_blocking=True))
+    return Embeddings(output) if isinstance(output, Tensor) else output
 
 
 def wanted(batch: Batch) -> Sequence[MicroBatch]:

@@ -54,16 +54,17 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(LastingTrainer):
-    """Trains an encoder.
+    """Trains an encoder or a reranker.
 
     Schedules, callbacks, trackers, accumulation and clipping are `transformers.Trainer`'s; how a batch is made
     and how it becomes gradients is ours, and so are checkpoints.
 
     Args:
-        encoder: the model; it is trained in place.
+        encoder: the `Encoder` or `Reranker`; it is trained in place.
         loss: what is minimised; or one per dataset, by name.
         train_dataset: list of dicts, dict of columns, or `datasets.Dataset`. First column the anchor, then
-            its positive, then hard negatives; ``label`` and ``score`` columns by name. Or several such by name, which
+            its positive, then hard negatives; ``label`` and ``score`` columns by name. For a reranker also a query, a
+            document and a label, or lists of documents and labels. Or several such by name, which
             take turns as ``args.multi_dataset_batch_sampler`` says; each batch is of one of them. A
             `datasets.IterableDataset`, or any iterable of dicts without length, is read as it comes and needs
             ``max_steps``.
@@ -131,6 +132,7 @@ class Trainer(LastingTrainer):
         )
         self._source = RowSource(
             self.model,
+            self.loss,
             args,
             training,
             evaluation={name: rows.column_names for name, rows in self._eval_rows.items()},
@@ -176,7 +178,7 @@ class Trainer(LastingTrainer):
         # A broken held-out page should not show after the first hours either.
         held_out_rows = [] if args.eval_strategy == "no" else list(self._eval_rows.values())
         for rows in (*self._rows.by_name.values(), *held_out_rows):
-            source.check_needs(self.loss, rows)
+            source.check_needs(rows)
         usable = {
             name: None if isinstance(rows, Stream) else source.usable(rows)
             for name, rows in self._rows.by_name.items()

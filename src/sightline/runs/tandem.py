@@ -1,0 +1,73 @@
+"""A reranker behind a retriever, as rows of the results table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sightline.errors import DataError
+from sightline.evaluation.results import SHOWN
+from sightline.evaluation.rows import Row
+from sightline.runs.evaluate import page_values, query_values
+
+if TYPE_CHECKING:
+    from sightline.documents.dataset import Dataset, Fields
+    from sightline.models.reranker import Reranker
+
+DEPTHS = (10, 50, 100)
+# Pages kept of each question, reranked or behind them: as far as metrics without a cutoff look.
+KEPT = 1000
+
+
+def tandem_rows(
+    row: Row, reranker: Reranker, dataset: Dataset, split: str | None, *, depths: Sequence[int] = DEPTHS
+) -> list[Row]:
+    """What a retriever found, put into a new order: a row per depth, all from one scoring.
+
+    Args:
+        row: of the retriever; its result keeps at least as many pages as the greatest depth, and `KEPT` for metrics
+            without a cutoff.
+        reranker: reads the richest view of a page that it takes.
+        dataset: the pages.
+        split: whose questions were asked.
+        depths: how many pages per question are reranked.
+
+    Raises:
+        DataError: the reranker takes neither text nor images.
+    """
+    from sightline.evaluation.reranking import reranked_results
+
+    found = reranked_results(
+        reranker,
+        query_values(dataset, split),
+        page_values(dataset, view_of(reranker), split),
+        dataset.relevant(split),
+        {query: dict(pages) for query, pages in row.result.top.items()},
+        tuple(dict.fromkeys(depths)),
+        metrics=tuple(row.result.scores.mean),
+        primary=row.result.primary,
+    )
+    name = Path(reranker.name_or_path).name or "reranker"
+    return [Row(f"{row.name} + {name} to {depth}", row.fields, result) for depth, result in found.items()]
+
+
+def shown(row: Row) -> Row:
+    """The row with as many pages of each question as a report shows."""
+    top = {query: pages[:SHOWN] for query, pages in row.result.top.items()}
+    return replace(row, result=replace(row.result, top=top))
+
+
+def view_of(reranker: Reranker) -> Fields:
+    """The richest view of a page the reranker takes.
+
+    Raises:
+        DataError: there is none.
+    """
+    taken = set(reranker.modalities)
+    if {"text", "image"} <= taken:
+        return "both"
+    if not taken & {"text", "image"}:
+        raise DataError(f"the reranker takes {', '.join(taken)}; pages have text and images")
+    return "text" if "text" in taken else "image"
