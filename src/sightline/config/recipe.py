@@ -188,6 +188,36 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class MoreConfig:
+    """`[more.NAME]`: a further table to train on, in batches of its own, as often as you like.
+
+    `training.multi_dataset_batch_sampler` says how it and `[data]` (called "data") take turns: "proportional",
+    "round_robin", or weights such as `{data = 3.0, NAME = 1.0}`. `training.prompts` may hold a table per name.
+    """
+
+    dataset: str
+    """A dataset's name on the Hub, or a folder or file of Parquet, Arrow, JSON lines or CSV. Required."""
+
+    columns: list[str]
+    """Its columns to train on, in order, as of `[data]`. Required."""
+
+    subset: str | None = None
+    """Its configuration on the Hub."""
+
+    revision: str | None = None
+    """Branch, tag or commit on the Hub."""
+
+    split: str = "train"
+    """Split that is trained on."""
+
+    max_rows: int | None = None
+    """Train on at most this many rows, the first ones."""
+
+    loss: LossConfig | None = None
+    """`[more.NAME.loss]`: what is minimised for it; inherited: that of `[loss]`."""
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """`[training]`: `TrainingArguments` under transformers' names.
 
@@ -345,6 +375,7 @@ class Recipe:
     data: DataConfig
     output: OutputConfig
     loss: LossConfig = field(default_factory=LossConfig)
+    more: dict[str, MoreConfig] = field(default_factory=dict)
     lora: LoraConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

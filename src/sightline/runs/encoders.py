@@ -11,6 +11,7 @@ from sightline.evaluation.rows import Row
 from sightline.runs import lora
 from sightline.runs.losses import build_loss, inherited_options
 from sightline.runs.material import Material
+from sightline.runs.more import with_losses, with_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -28,13 +29,14 @@ class EncoderSubject:
         self.model = load_encoder(recipe)
         material.check(self.model)
         lora.add_adapter(recipe, self.model, seed=seed)
-        self.loss = build_loss(recipe, self.model.similarity_fn_name)
+        self._first = build_loss(recipe, self.model.similarity_fn_name)
+        self.loss = with_losses(recipe, self._first, self.model.similarity_fn_name)
         self._cut = recipe.model.truncate_dim or self.model.truncate_dim
         self._inherited = self._left_out()
         self.model.truncate_dim = None
 
-    def rows(self) -> datasets.Dataset:
-        return self.material.rows()
+    def rows(self) -> datasets.Dataset | dict[str, datasets.Dataset]:
+        return with_rows(self.recipe, self.material.rows())
 
     def told(self) -> str:
         model = self.model
@@ -66,7 +68,7 @@ class EncoderSubject:
             values["model.prompts"] = dict(model.prompts)
         if recipe.model.truncate_dim is None and model.truncate_dim is not None:
             values["model.truncate_dim"] = model.truncate_dim
-        values |= inherited_options(recipe, self.loss)
+        values |= inherited_options(recipe, self._first)
         if not recipe.evaluation.fields and not recipe.data.columns:
             values["evaluation.fields"] = recipe.evaluated_fields
         if not recipe.evaluation.dims and recipe.evaluated_dims:

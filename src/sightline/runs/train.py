@@ -18,6 +18,7 @@ from sightline.errors import ConfigError, StoppedError
 from sightline.runs import lora
 from sightline.runs.losses import loss_class
 from sightline.runs.material import material_of
+from sightline.runs.more import counted
 from sightline.runs.outcome import Outcome
 from sightline.runs.settings import CHECKPOINTS, meet, training_arguments
 from sightline.runs.subjects import Subject, subject_of
@@ -99,7 +100,7 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     if ranks.is_main:
         dump_recipe(lasting, output / RESOLVED, inherited=inherited, note=f"Resolved from {recipe.source}.")
     say(subject.told())
-    say(f"{len(rows):,} pairs to train on; to measure with, {material.measured_on}")
+    say(f"{counted(rows)} to train on; to measure with, {material.measured_on}")
     say("inherited: " + ", ".join(f"{key}={value}" for key, value in inherited.items()))
 
     facts = dict(material.facts)

@@ -1,0 +1,77 @@
+"""A recipe that trains on several tables, each with its loss."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sightline.config.load import load_recipe, recipe_from
+from sightline.errors import ConfigError, DataError
+from sightline.runs.train import run_recipe
+
+WORDS = ("pump", "valve", "report", "table", "chart", "plant")
+
+
+@pytest.fixture
+def table(tiny: Callable[[str], Path], tmp_path: Path) -> dict[str, Any]:
+    """A recipe over two tables of JSON lines."""
+    pairs = [{"query": f"how many {w} {n}", "text": f"{n} {w} in all"} for n, w in enumerate(WORDS)]
+    scored = [{"a": w, "b": f"a {WORDS[n // 2]}", "score": (n % 3) / 2} for n, w in enumerate(WORDS * 2)]
+    for name, rows in (("pairs", pairs), ("scored", scored)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {
+        "model": {"name": str(tiny("bert")), "device": "cpu"},
+        "data": {"dataset": str(tmp_path / "pairs.jsonl"), "columns": ["query", "text"]},
+        "more": {
+            "similar": {
+                "dataset": str(tmp_path / "scored.jsonl"),
+                "columns": ["a", "b", "score"],
+                "loss": {"name": "cosent", "temperature": 0.1},
+            }
+        },
+        "training": {
+            "per_device_train_batch_size": 3,
+            "num_train_epochs": 1,
+            "multi_dataset_batch_sampler": "round_robin",
+            "prompts": {"similar": "compare: "},
+            "dataloader_num_workers": 0,
+            "logging_steps": 4,
+            "save_strategy": "steps",
+            "save_steps": 4,
+        },
+        "evaluation": {"split": "train", "bm25": False, "untuned": False},
+        "output": {"dir": str(tmp_path / "run"), "report": False},
+    }
+
+
+def test_each_table_has_its_loss_and_its_turn(table: dict[str, Any], tmp_path: Path) -> None:
+    told = io.StringIO()
+    done = run_recipe(recipe_from(table), console=Console(file=told, width=200))
+    assert "6 pairs of 'data', 12 of 'similar' to train on" in told.getvalue()
+    state = json.loads((tmp_path / "run" / "checkpoints" / "checkpoint-4" / "trainer_state.json").read_text())
+    entry = state["log_history"][0]
+    assert (entry["data_batches"], entry["similar_batches"]) == (2, 2)
+    assert entry["data_loss"] == entry["data_infonce"]
+    assert entry["similar_loss"] == entry["similar_cosent"]
+    again = load_recipe(done.output / "resolved.toml")
+    assert again.more["similar"].loss is not None
+    assert again.more["similar"].loss.name == "cosent"
+
+
+def test_what_is_wrong_with_a_table_is_named(table: dict[str, Any]) -> None:
+    more = table["more"]["similar"]
+    for change, error, message in (
+        ({"more": {"data": more}}, ConfigError, "more.data: that is the name of .data. itself"),
+        ({"more": {"similar": more | {"columns": []}}}, ConfigError, r"\[more.similar\]: columns is empty"),
+        ({"more": {"similar": more | {"columns": ["a", "c"]}}}, DataError, r"\[more.similar\].*'c'"),
+        ({"more": {"similar": more | {"loss": {"name": "cosnet"}}}}, ConfigError, "did you mean 'cosent'"),
+        ({"more": {"similar": more | {"speed": 3}}}, ConfigError, "unknown key more.similar.speed"),
+    ):
+        with pytest.raises(error, match=message):
+            run_recipe(recipe_from(table | change))
