@@ -121,6 +121,32 @@ def test_a_router_of_light_encoders(table: Path, tmp_path: Path) -> None:
     assert float((saved.encode("hello").values - bare.encode("hello").values).abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize("kind", ["any-to-any", "feature-extraction"])
+def test_rerankers(kind: str, table: Path, tmp_path: Path) -> None:
+    from sightline.models.reranker import Reranker
+    from support import tiny_models
+
+    model = tiny_models.qwen3_vl(tmp_path / "Qwen3.5-0.8B")
+    told = io.StringIO()
+    done = run(
+        f"reranker-qwen3.5-0.8b-{kind}",
+        f"model.name={model}",
+        f"data.dataset={table}",
+        f"output.dir={tmp_path / 'run'}",
+        "training.max_steps=2",
+        told=told,
+    )
+    assert "350 pairs to train on" in told.getvalue()  # each row's page and its four negatives
+    assert [row.name for row in done.outcome.rows] == ["untuned", "fine-tuned"]
+    assert done.outcome.rows[0].result.corpus_size == 20
+    assert all(len(found) == 10 for found in done.outcome.rows[0].result.top.values())
+    reranker = Reranker.from_pretrained(done.model, device="cpu", dtype="bfloat16")
+    assert reranker.default_prompt_name == "match"
+    scores = reranker.predict([("How many?", {"text": "a page"}), ("How many?", {"text": "another page"})])
+    assert scores.shape == (2,)
+    assert "pipeline_tag: text-ranking" in (done.model / "README.md").read_text()
+
+
 # Tables
 
 

@@ -70,6 +70,10 @@ def subject_of(recipe: Recipe, material: Material, *, seed: int) -> Subject:
         ConfigError: a value that does not fit the model.
         DataError: the model cannot take what it would be shown.
     """
+    if recipe.model.kind == "reranker":
+        from sightline.runs.rerankers import RerankerSubject
+
+        return RerankerSubject(recipe, material, seed=seed)
     from sightline.runs.encoders import EncoderSubject
 
     return EncoderSubject(recipe, material, seed=seed)

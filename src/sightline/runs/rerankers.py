@@ -1,0 +1,100 @@
+"""A reranker in a run: trained on pairs, measured on top of a first search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sightline.config.recipe import Recipe
+from sightline.errors import ConfigError
+from sightline.evaluation.rows import Row
+from sightline.runs.encoders import loading
+from sightline.runs.losses import build_loss, inherited_options
+from sightline.runs.material import Material
+
+if TYPE_CHECKING:
+    from sightline.evaluation.reranking import RerankingEvaluator
+    from sightline.models.reranker import Reranker
+    from sightline.training.distributed import Ranks
+
+
+class RerankerSubject:
+    """See `Subject`."""
+
+    def __init__(self, recipe: Recipe, material: Material, *, seed: int) -> None:
+        self.recipe, self.material, self._seed = recipe, material, seed
+        if (
+            recipe.loss.matryoshka is not None
+            or recipe.evaluation.dims
+            or recipe.model.truncate_dim is not None
+        ):
+            raise ConfigError(
+                f"{recipe.source}: a reranker has no dimensions; remove loss.matryoshka, evaluation.dims and "
+                "model.truncate_dim"
+            )
+        self.model = load_reranker(recipe)
+        material.check(self.model)
+        self.loss = build_loss(recipe, None)
+        # The same documents before, during and after training.
+        self._first = material.first_search(recipe.evaluation.candidates, seed=seed)
+
+    def rows(self) -> Any:
+        from sightline.training.pair_rows import labelled_pairs
+
+        negatives = self.recipe.data.negatives
+        rows = self.material.rows()
+        return rows if negatives is None else labelled_pairs(rows, negatives=negatives, seed=self._seed)
+
+    def told(self) -> str:
+        return f"{self.recipe.model.name}: a reranker of {', '.join(self.model.modalities)}"
+
+    def inherited(self) -> Mapping[str, Any]:
+        values: dict[str, Any] = {}
+        if self.recipe.model.dtype is None:
+            values["model.dtype"] = str(self.model.dtype).removeprefix("torch.")
+        if self.recipe.model.prompts is None and self.model.prompts:
+            values["model.prompts"] = dict(self.model.prompts)
+        return values | inherited_options(self.recipe, self.loss)
+
+    def row(self, view: str, name: str, ranks: Ranks | None = None) -> Row:
+        from sightline.evaluation.reranking import rerank_run
+        from sightline.evaluation.results import result_of_run
+
+        asked = self.material.evaluator(view)
+        depth = self.recipe.evaluation.candidates
+        run = rerank_run(self.model, asked.queries, asked.corpus, self._first, depth=depth)
+        facts = {"reranked": depth}
+        return Row(
+            name, view, result_of_run(asked.queries, run, asked.relevant, corpus=asked.corpus, facts=facts)
+        )
+
+    def evaluator(self) -> RerankingEvaluator:
+        from sightline.evaluation.reranking import RerankingEvaluator
+
+        asked = self.material.evaluator(self.material.views[0])
+        depth = self.recipe.evaluation.candidates
+        return RerankingEvaluator.of_run(
+            asked.queries, asked.corpus, asked.relevant, self._first, depths=(depth,)
+        )
+
+    def settle(self) -> None:
+        return
+
+    def saving(self) -> Mapping[str, Any]:
+        return {}
+
+
+def load_reranker(recipe: Recipe) -> Reranker:
+    """The model of `[model]`, with a new head where it has none."""
+    from sightline.models.reranker import Reranker
+
+    config = recipe.model
+    answers = None
+    if config.answers is not None:
+        if len(config.answers) != 2:
+            raise ConfigError(f"{recipe.source}: model.answers are two words, not {config.answers}")
+        answers = (config.answers[0], config.answers[1])
+    return Reranker.from_pretrained(
+        config.name, head=config.head, preset=config.preset, answers=answers,
+        default_prompt_name=config.default_prompt_name, **loading(recipe),
+    )  # fmt: skip
