@@ -149,7 +149,7 @@ class Reranker(nn.Module):
         )
         reranker.name_or_path = str(name_or_path)
         name_bases(reranker, folder, name_or_path)
-        match_types(reranker.parts)
+        match_types(checkpoint.parts)
         return reranker.to(place).eval()
 
     @property
