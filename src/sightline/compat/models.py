@@ -56,7 +56,7 @@ class SentenceTransformer(Model):
         processor_kwargs: Mapping[str, Any] | None = None, **options: Any,
     ) -> None:  # fmt: skip
         processing = {**(tokenizer_kwargs or {}), **(processor_kwargs or {})}
-        kwargs = {"model_kwargs": _named_dtype(model_kwargs), "processor_kwargs": processing}
+        kwargs: dict[str, Any] = {"model_kwargs": _named_dtype(model_kwargs), "processor_kwargs": processing}
         super().__init__(
             Encoder.from_pretrained(model_name_or_path, cache_dir=cache_folder, **kwargs, **options)
         )
@@ -154,7 +154,10 @@ class CrossEncoder(Model):
         processing = dict(processor_kwargs or {}) | ({"model_max_length": max_length} if max_length else {})
         options |= {"activation": activation_fn, "cache_dir": cache_folder}
         if modules is None:
-            kwargs = {"model_kwargs": _named_dtype(model_kwargs), "processor_kwargs": processing}
+            kwargs: dict[str, Any] = {
+                "model_kwargs": _named_dtype(model_kwargs),
+                "processor_kwargs": processing,
+            }
             assert model_name_or_path is not None
             super().__init__(Reranker.from_pretrained(model_name_or_path, **kwargs, **options))
         else:

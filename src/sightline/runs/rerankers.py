@@ -13,7 +13,6 @@ from sightline.runs.losses import build_loss, inherited_options
 from sightline.runs.material import Material
 
 if TYPE_CHECKING:
-    from sightline.evaluation.reranking import RerankingEvaluator
     from sightline.models.reranker import Reranker
     from sightline.training.distributed import Ranks
 
@@ -68,7 +67,7 @@ class RerankerSubject:
             name, view, result_of_run(asked.queries, run, asked.relevant, corpus=asked.corpus, facts=facts)
         )
 
-    def evaluator(self) -> RerankingEvaluator:
+    def evaluator(self) -> Any:
         from sightline.evaluation.reranking import RerankingEvaluator
 
         asked = self.material.evaluator(self.material.views[0])
