@@ -14,12 +14,15 @@ from PIL import Image
 from torch import nn
 
 from sightline.inputs.pairs import parse_pair
+from sightline.losses.pointwise import BinaryCrossEntropy
 from sightline.models.reranker import Reranker
+from support import tiny_rerankers
 from support.model_facts import ModelFact
 from support.torchvision_folder import torchvision_folder
 from support.zoo import qwen, vision_language
 from support.zoo.architectures import ARCHITECTURES
 from support.zoo.inputs import pairs as asked
+from support.zoo.steps import goes_down, pair_batch_of, sees
 
 pytestmark = pytest.mark.models
 
@@ -31,6 +34,7 @@ BUILDERS = {
         vision_language.internvl,
     )
 }  # fmt: skip
+CLASSIFIERS = {"bert_scores": "BERT", "modernbert_scores": "ModernBERT", "qwen3_scores": "Qwen3"}
 # Their tokenizers know no yes and no; digits are words of every one.
 OPTIONS = {"device": "cpu", "answers": ("1", "0"), "processor_kwargs": {"model_max_length": 4096}}
 
@@ -66,6 +70,36 @@ def test_a_vision_language_model_is_a_reranker(
     pooled = Reranker.from_pretrained(folder, head="pooled", **OPTIONS)
     assert np.abs(pooled.predict(pairs, activation=nn.Identity()) - found).max() <= 1e-5
     model_fact(ARCHITECTURES[name].name, "text+image", "loads", "saves", task="reranking")
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_step_trains(name: str, pictures: list[Image.Image], tmp_path: Path, model_fact: ModelFact) -> None:
+    reranker, loss = (
+        Reranker.from_pretrained(BUILDERS[name](tmp_path / "bare"), **OPTIONS),
+        BinaryCrossEntropy(),
+    )
+    rows = [
+        {"query": "costs", "positive": pictures[0], "negative": "a page"},
+        {"query": pictures[1], "positive": "a table", "negative": pictures[2]},
+    ]
+    assert sees(goes_down(reranker, pair_batch_of(reranker, rows, loss), loss))
+    model_fact(ARCHITECTURES[name].name, "text+image", "trains", task="reranking")
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_step_trains_a_classifier(name: str, tmp_path: Path, model_fact: ModelFact) -> None:
+    reranker = Reranker.from_pretrained(getattr(tiny_rerankers, name)(tmp_path / "bare"), device="cpu")
+    rows = [
+        {"query": "costs of the plant", "positive": "a table of operating costs", "negative": "a pump"},
+        {
+            "query": "seals",
+            "positive": "a diagram of the pump with its seals",
+            "negative": "revenue by region",
+        },
+    ]
+    loss = BinaryCrossEntropy()
+    goes_down(reranker, pair_batch_of(reranker, rows, loss), loss)
+    model_fact(CLASSIFIERS[name], "text", "trains", task="reranking")
 
 
 @pytest.fixture(scope="module")

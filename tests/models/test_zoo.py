@@ -22,7 +22,7 @@ from support.torchvision_folder import torchvision_folder
 from support.zoo.architectures import ARCHITECTURES
 from support.zoo.inputs import PROMPT, inputs_for
 from support.zoo.oracle import vectors
-from support.zoo.steps import goes_down, pairs_of, sees
+from support.zoo.steps import batch_of, goes_down, pairs_of, sees
 
 pytestmark = pytest.mark.models
 
@@ -148,7 +148,7 @@ def test_texts_and_images_share_a_batch(key: str, zoo: Zoo) -> None:
 def test_a_step_trains(key: str, kind: str, zoo: Zoo, model_fact: ModelFact) -> None:
     encoder = load(zoo.folder(key, "bare"), key)
     rows = pairs_of(ARCHITECTURES[key].inputs, kind)
-    gradients = goes_down(encoder, rows, InfoNCE(temperature=0.1))
+    gradients = goes_down(encoder, batch_of(encoder, rows), InfoNCE(temperature=0.1))
     assert kind == "text" or sees(gradients), "nothing reaches the vision tower"
     model_fact(ARCHITECTURES[key].name, kind, "trains")
 

@@ -19,7 +19,7 @@ from support.torchvision_folder import torchvision_folder
 from support.zoo.architectures import ARCHITECTURES
 from support.zoo.inputs import inputs_for
 from support.zoo.oracle import token_vectors
-from support.zoo.steps import goes_down, pairs_of, sees
+from support.zoo.steps import batch_of, goes_down, pairs_of, sees
 
 pytestmark = pytest.mark.models
 
@@ -98,7 +98,9 @@ def test_loads_and_saves(key: str, kind: str, zoo: Zoo, model_fact: ModelFact) -
 @pytest.mark.parametrize(("key", "kind"), ROWS)
 def test_a_step_trains(key: str, kind: str, zoo: Zoo, model_fact: ModelFact) -> None:
     loss = InfoNCE(temperature=0.1, similarity="meanmaxsim")
-    gradients = goes_down(zoo.again(key), pairs_of(LATE[key].inputs, kind), loss)
+    encoder = zoo.again(key)
+    batch = batch_of(encoder, pairs_of(LATE[key].inputs, kind))
+    gradients = goes_down(encoder, batch, loss)
     assert kind == "text" or sees(gradients), "nothing reaches the vision tower"
     model_fact(LATE[key].name, kind, "trains", task="late interaction")
 

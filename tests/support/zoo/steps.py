@@ -9,8 +9,10 @@ from torch import Tensor
 
 from sightline.losses.base import Loss
 from sightline.models.encoder import Encoder
+from sightline.models.reranker import Reranker
 from sightline.training.batches import BatchBuilder
 from sightline.training.limits import Limits
+from sightline.training.pairing import pair_reader
 from sightline.training.rows import choose_columns
 from sightline.training.step import Step
 from sightline.types import Batch
@@ -44,25 +46,39 @@ def batch_of(encoder: Encoder, rows: list[dict[str, Any]]) -> Batch:
     return batch
 
 
-def goes_down(encoder: Encoder, rows: list[dict[str, Any]], loss: Loss) -> dict[str, Tensor]:
+def pair_batch_of(reranker: Reranker, rows: list[dict[str, Any]], loss: Loss) -> Batch:
+    columns = choose_columns(tuple(rows[0]))
+    builder = BatchBuilder(
+        preprocess=reranker.preprocessor,
+        collate=reranker.collate,
+        columns=columns,
+        modalities=reranker.modalities,
+        limits=Limits(token_budget=4096),
+        reader=pair_reader(columns, loss, modalities=reranker.modalities),
+    )
+    batch: Batch | None = builder(list(enumerate(rows)))["batch"]
+    assert batch is not None
+    return batch
+
+
+def goes_down(model: Encoder | Reranker, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     """Takes a short step down the slope, checks that the loss falls, and gives the gradients by name."""
-    batch = batch_of(encoder, rows)
-    before = _value(encoder, batch, loss)
-    gradients = {name: one.grad for name, one in encoder.named_parameters() if one.grad is not None}
+    before = _value(model, batch, loss)
+    gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
     assert norm > 1e-4
     with torch.no_grad():
-        for one in encoder.parameters():
+        for one in model.parameters():
             if one.grad is not None:
                 one -= LENGTH / norm * one.grad
-    assert _value(encoder, batch, loss) < before
+    assert _value(model, batch, loss) < before
     return gradients
 
 
-def _value(encoder: Encoder, batch: Batch, loss: Loss) -> float:
-    encoder.zero_grad()
-    return float(sum(Step().run(encoder, batch, loss).values()))
+def _value(model: Encoder | Reranker, batch: Batch, loss: Loss) -> float:
+    model.zero_grad()
+    return float(sum(Step().run(model, batch, loss).values()))
 
 
 def sees(gradients: dict[str, Tensor]) -> bool:
