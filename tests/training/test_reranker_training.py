@@ -248,3 +248,26 @@ def test_wrong_losses_and_columns_are_refused_before_the_first_step(
     ):
         trainer.train()
     assert trainer.state.global_step == 0
+
+
+def test_both_directions_are_two_datasets_of_one_run(
+    folder: Path, make_arguments: Callable[..., TrainingArguments]
+) -> None:
+    """Each with a loss of its own; batches are of one of them."""
+    there = labelled_pairs(TRAIN[:12], negatives=1, query="query", positive="positive")
+    back = labelled_pairs(TRAIN[:12], negatives=2, query="positive", positive="query")
+    trainer = Trainer(
+        load(folder),
+        {"there": BinaryCrossEntropy(), "back": BinaryCrossEntropy(2.0)},
+        train_dataset={"there": there, "back": back},
+        args=make_arguments(),
+    )
+    assert trainer.train().global_step == 3 + 5  # 24 and 36 pairs in batches of 8
+    assert all(loss > 0 for loss in history(trainer, "loss"))
+    with pytest.raises(ConfigError, match="InfoNCE is for the vectors of an Encoder"):
+        Trainer(
+            load(folder),
+            {"there": BinaryCrossEntropy(), "back": InfoNCE()},
+            train_dataset={"there": there, "back": back},
+            args=make_arguments(),
+        )
