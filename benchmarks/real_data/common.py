@@ -19,15 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightline.checkpoint.backbones import load_backbone
-from sightline.checkpoint.options import LoadOptions
-from sightline.checkpoint.read import read_checkpoint
 from sightline.demo.model import minilm_folder
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
-from sightline.modules.heads import Dense, Normalize
-from sightline.modules.pooling import Pooling
-from sightline.modules.router import Router, RoutingTable
 from sightline.training.arguments import TrainingArguments
 from sightline.training.trainer import Trainer
 
@@ -57,22 +51,13 @@ def composed(model: Any, settings: Mapping[str, Any], file: str, modality: str, 
         modality: what the tower takes.
         seed: of the projection.
     """
-    text = read_checkpoint(minilm_folder(), LoadOptions()).parts
-    for parameter in (parameter for part in text for parameter in part.parameters()):
-        parameter.requires_grad_(False)
-    dim = next(part.output_dim for part in reversed(text) if part.output_dim is not None)
-    assert dim is not None
     with tempfile.TemporaryDirectory() as name:
         model.save_pretrained(name)
         (Path(name) / file).write_text(json.dumps(settings))
-        backbone, _ = load_backbone(Path(name), LoadOptions())
+        tower = Encoder.from_pretrained(name, device="cpu")
+    text = Encoder.from_pretrained(minilm_folder(), device="cpu")
     torch.manual_seed(seed)
-    head = Dense(backbone.output_dim, dim, activation=torch.nn.Identity())
-    tower = [backbone, Pooling(backbone.output_dim, "mean"), head, Normalize()]
-    table = RoutingTable(
-        routes=("text", modality), mappings={(None, "text"): "text", (None, modality): modality}
-    )
-    return Encoder([Router({"text": text, modality: tower}, table)]).eval()
+    return Encoder.from_routes({"text": text, modality: tower}, dim=text.embedding_dim)
 
 
 def learn(
@@ -92,7 +77,7 @@ def learn(
             output_dir=folder, num_train_epochs=epochs, per_device_train_batch_size=batch_size,
             learning_rate=learning_rate, warmup_ratio=0.1, weight_decay=0.05, lr_scheduler_type="cosine",
             seed=seed, save_strategy="no", logging_steps=0.1, disable_tqdm=True, dataloader_num_workers=0,
-            preprocess_cache=f"{folder}/prepared",
+            preprocess_cache=f"{folder}/prepared", freeze=["text"],
         )  # fmt: skip
         loss = InfoNCE(temperature, symmetric=True)
         Trainer(encoder, loss, train_dataset=list(rows), args=arguments).train()

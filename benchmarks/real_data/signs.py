@@ -4,7 +4,8 @@
 
 There are 60 clips of one avatar, one per word, so what is held out are frames, not words or signers: the tower learns
 from every other frame of each clip, cropped and timed a little differently each time; it is asked about the frames in
-between. The tower is a small VideoMAE that starts from random weights.
+between, cropped and timed differently, too. It sees what moves: each frame less the mean of its view. The tower is a
+small VideoMAE that starts from random weights.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ WORK = 96  # frames are kept at about this many pixels square
 
 
 def frames_of(path: Any) -> np.ndarray:
-    """All frames of a clip, small: (T, H, W, 3)."""
+    """All frames of a clip, their middle square, small: (T, H, H, 3)."""
     count = load_video(path, fps=None, max_frames=1).total_frames
-    return load_video(path, fps=None, max_frames=count, total_pixels=count * WORK * WORK).frames
+    frames = load_video(path, fps=None, max_frames=count, total_pixels=count * WORK * WORK * 16 // 9).frames
+    height, width = frames.shape[1:3]
+    left = (width - height) // 2
+    return frames[:, :, left : left + height]
 
 
 def views(frames: np.ndarray, number: int, seed: int) -> list[np.ndarray]:
@@ -36,9 +40,9 @@ def views(frames: np.ndarray, number: int, seed: int) -> list[np.ndarray]:
         spare, height, width = (side // 8 for side in frames.shape[:3])
         first, top, left = (int(draw.integers(0, room + 1)) for room in (spare, height, width))
         last = len(frames) - int(draw.integers(0, spare + 1))
-        found.append(
-            frames[first:last, top : frames.shape[1] - height + top, left : frames.shape[2] - width + left]
-        )
+        view = frames[first:last, top : frames.shape[1] - height + top, left : frames.shape[2] - width + left]
+        moving = 128 + (view - view.mean(axis=0))
+        found.append(moving.clip(0, 255).astype(np.uint8))
     return found
 
 
@@ -58,7 +62,7 @@ def main() -> None:
     )  # fmt: skip
     settings = {
         "video_processor_type": "VideoMAEVideoProcessor", "size": {"shortest_edge": SIDE},
-        "crop_size": {"height": SIDE, "width": SIDE},
+        "crop_size": {"height": SIDE, "width": SIDE}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.1, 0.1, 0.1],
     }  # fmt: skip
     encoder = composed(VideoMAEModel(config), settings, "video_preprocessor_config.json", "video")
     right = one_right(len(words))
