@@ -41,7 +41,7 @@ def main() -> None:
     queries, answers = [row["keywords"]["text"] for row in held], [row["emoji"] for row in held]
     texts = [{"text": query} for query in queries]
     before = judge(encoder, texts, answers, one_right(HELD_OUT))
-    seconds = learn(encoder, seen, epochs=20, batch_size=64, learning_rate=1e-3)
+    seconds = learn(encoder, seen, epochs=10, batch_size=64, learning_rate=1e-3)
     after = judge(encoder, texts, answers, one_right(HELD_OUT))
     tell(
         f"Text -> pictogram, {HELD_OUT} unseen emoji, {len(seen)} to learn from",
