@@ -19,6 +19,7 @@ import sightline.losses
 from sightline.losses.base import Loss
 from sightline.losses.compose import Matryoshka, Sum
 from sightline.losses.contrastive import InfoNCE
+from sightline.losses.distillation import DistillKL, MarginMSE
 from sightline.losses.regularization import OrthogonalRegularization
 from sightline.losses.triplets import BatchTriplet
 from sightline.models.encoder import Encoder
@@ -26,8 +27,8 @@ from sightline.models.reranker import Reranker
 from sightline.training.arguments import TrainingArguments
 from sightline.training.card import CardFacts, model_card
 from sightline.training.card_results import SystemResult
-from sightline.training.st_names import ST_LOSSES, st_loss_names
-from support import tiny_rerankers
+from sightline.training.st_names import ST_LOSSES, ST_TOKEN_LOSSES, st_loss_names
+from support import tiny_late, tiny_rerankers
 
 RESULTS = [
     SystemResult("bm25", "text", {"full": {"ndcg@10": 0.5, "map": 0.4}}),
@@ -155,7 +156,7 @@ def test_every_loss_has_the_name_it_has_in_sentence_transformers() -> None:
         for room in ("sentence_transformer", "cross_encoder", "multi_vector_encoder")
         for name in importlib.import_module(f"sentence_transformers.{room}.losses").__all__
     }
-    assert set(ST_LOSSES.values()) <= theirs
+    assert {*ST_LOSSES.values(), *ST_TOKEN_LOSSES.values()} <= theirs
     assert ours - set(ST_LOSSES) == {"Sum", "ByDataset"}  # which ST has none of
 
 
@@ -167,3 +168,15 @@ def test_names_of_losses_inside_losses() -> None:
     assert st_loss_names(BatchTriplet("semi-hard")) == ["BatchSemiHardTripletLoss"]
     assert st_loss_names(BatchTriplet("hard", margin=None)) == ["BatchHardSoftMarginTripletLoss"]
     assert st_loss_names(lambda *_: {}) == []
+
+
+def test_a_late_interaction_model_has_losses_of_its_own_name(
+    facts: CardFacts, tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    encoder = Encoder.from_pretrained(tiny_late.pylate(tmp_path / "bare", tiny("bert")), device="cpu")
+    assert encoder.multi_vector
+    text = model_card(replace(facts, encoder=encoder, loss=Sum([InfoNCE(), MarginMSE()])))
+    named = [tag for tag in ModelCard(text).data.tags or [] if tag.startswith("loss:")]
+    assert named == ["loss:MultiVectorMultipleNegativesRankingLoss", "loss:MultiVectorMarginMSELoss"]
+    assert st_loss_names(DistillKL(), tokens=True) == ["MultiVectorDistillKLDivLoss"]
+    assert st_loss_names(InfoNCE(symmetric=True), tokens=True) == []

@@ -58,7 +58,7 @@ def model_card(facts: CardFacts) -> str:
     """Markdown with YAML front matter, under the tags that sentence-transformers' models carry on the Hub."""
     base = base_model(facts.encoder)
     reranks = isinstance(facts.encoder, Reranker)
-    losses = st_loss_names(facts.loss)
+    losses = st_loss_names(facts.loss, tokens=gives_tokens(facts.encoder))
     kind = (
         ["cross-encoder", "reranker"] if reranks else ["sentence-similarity", "feature-extraction", "dense"]
     )
