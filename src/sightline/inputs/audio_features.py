@@ -7,6 +7,7 @@ Shape letters::
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import ClapFeatureExtractor
+from transformers import ClapFeatureExtractor, WhisperFeatureExtractor
 
 from sightline.errors import MediaError
+
+logger = logging.getLogger(__name__)
 
 FEATURES = "input_features"
 WAVEFORM = "input_values"
@@ -128,6 +131,49 @@ def audio_features(
         with _same_draw():
             return dict(extractor(list(clips), **settled))
     return dict(extractor(list(clips), **settled))
+
+
+def unheard(clip: np.ndarray, extractor: Any, arguments: Mapping[str, Any]) -> str | None:
+    """What a model misses of a clip that is longer than its window, or None.
+
+    Args:
+        clip: samples (S,) at the extractor's rate.
+        extractor: a transformers feature extractor.
+        arguments: of the extractor's call, as the checkpoint saves them.
+    """
+    if isinstance(extractor, WhisperFeatureExtractor):
+        taken = arguments.get("truncation", True)
+        window, part = arguments.get("max_length") or extractor.n_samples, "the first"
+    elif isinstance(extractor, ClapFeatureExtractor):
+        # "fusion" adds the whole clip at a coarser resolution.
+        taken = (arguments.get("truncation") or extractor.truncation) == "rand_trunc"
+        window, part = arguments.get("max_length") or extractor.nb_max_samples, "a crop of"
+    else:
+        return None
+    if not taken or len(clip) <= window:
+        return None
+    rate = int(extractor.sampling_rate)
+    return (
+        f"the audio lasts {len(clip) / rate:.1f} s, and the model hears {part} {window / rate:g} s; cut longer "
+        "recordings into pieces"
+    )
+
+
+class Notices:
+    """Tells the first thing there is to tell, and not what follows, until it is started anew."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def begin(self) -> None:
+        """A new call or dataset: its first is told."""
+        self._told = False
+
+    def tell(self, what: str | None, source: str | None) -> None:
+        """Logs a warning about an item."""
+        if what is not None and not self._told:
+            self._told = True
+            logger.warning("%s: %s (others like it are not named)", source or "an item", what)
 
 
 @contextmanager

@@ -83,6 +83,9 @@ class PairProcessor:
 
     processor: ItemProcessor
 
+    def __post_init__(self) -> None:
+        self.processor.notices.begin()
+
     @property
     def max_tokens(self) -> int | None:
         """Tokens a pair is cut at, or None without a limit."""

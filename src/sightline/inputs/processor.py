@@ -22,7 +22,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 
 from sightline.errors import InputError
 from sightline.inputs import chat, media
-from sightline.inputs.audio_features import AudioRules, audio_features
+from sightline.inputs.audio_features import AudioRules, Notices, audio_features, unheard
 from sightline.inputs.collate import SEQUENCE_FILL, group_name
 from sightline.inputs.company import company
 from sightline.inputs.costs import cost_of
@@ -60,6 +60,7 @@ class ItemProcessor:
         audio: what may be done with audio features in a batch.
         frames: which frames of a video are taken; None without a video processor.
         film: like ``normalization``, for videos.
+        notices: what a person is told of items that are used in part.
     """
 
     processor: Any
@@ -78,6 +79,7 @@ class ItemProcessor:
     film: PixelNormalization | None = None
     _suffixes: dict[str, list[int]] = field(default_factory=dict, repr=False)
     _prompts: dict[str, int] = field(default_factory=dict, repr=False)
+    notices: Notices = field(default_factory=Notices, repr=False, compare=False)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -177,7 +179,9 @@ class ItemProcessor:
             )
         if part.modality == "audio":
             extractor = part_of(self.processor, "feature_extractor") or self.processor
-            return media.load_audio(part.value, sampling_rate=part_rate(extractor), source=source)
+            clip = media.load_audio(part.value, sampling_rate=part_rate(extractor), source=source)
+            self.notices.tell(unheard(clip, extractor, self.processing_kwargs.get("audio", {})), source)
+            return clip
         return media.load_video(part.value, choice=self.frames, source=source)
 
     def _modality(self, item: Item) -> str | tuple[str, ...]:

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import _get_template_variables
 
 from sightline.errors import CheckpointError
+from sightline.inputs.audio_features import Notices
 from sightline.inputs.collate import SEQUENCE_FILL
 from sightline.inputs.processor import ItemProcessor
 from sightline.types import Cost, Features, Item
@@ -169,6 +170,10 @@ class RoleProcessor:
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         return self.items.tokenizer
+
+    @property
+    def notices(self) -> Notices:
+        return self.items.notices
 
     @property
     def max_tokens(self) -> int | None:

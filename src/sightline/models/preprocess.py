@@ -28,6 +28,11 @@ class Preprocessor:
     processors: Mapping[str, ItemProcessor | RoleProcessor]
     table: RoutingTable | None = None
 
+    def __post_init__(self) -> None:
+        # Each call of `encode` and each dataset has a preprocessor of its own, over the same processors.
+        for processor in self.processors.values():
+            processor.notices.begin()
+
     def __call__(self, item: Item, *, role: str | None = None, prompt: str | None = None) -> Features:
         """Unpadded features of one item.
 
