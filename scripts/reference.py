@@ -37,17 +37,18 @@ def cli_page() -> str:
 
 def recipes_page() -> str:
     """Every table and key of a recipe, with its default and meaning, as Markdown."""
-    source = (ROOT / "src" / "sightline" / "config" / "recipe.py").read_text(encoding="utf-8")
+    config = ROOT / "src" / "sightline" / "config"
+    sources = [(config / name).read_text(encoding="utf-8") for name in ("recipe.py", "recipe_loss.py")]
     lines = [
         "# Recipes",
         "",
-        "Written by `make docs` from `src/sightline/config/recipe.py`. A recipe is a TOML file;",
+        "Written by `make docs` from `src/sightline/config/recipe*.py`. A recipe is a TOML file;",
         "`sightline train RECIPE.toml table.key=value` changes keys for one run. A key without default is",
         "inherited when left out: from the checkpoint, or from `TrainingArguments`. A run prints at its",
         "start what was inherited, and `resolved.toml` in the run's folder has every value.",
         "",
     ]
-    for node in ast.parse(source).body:
+    for node in [node for source in sources for node in ast.parse(source).body]:
         if not isinstance(node, ast.ClassDef) or node.name == "Recipe":
             continue
         lines += [
@@ -74,7 +75,8 @@ def _row(field: ast.AnnAssign, note: str, *, inherits: bool) -> str:
         .replace(" | None", "")
         .replace("View", "Literal['text', 'image', 'both']")
     )
-    kind = re.sub(r"Literal\[([^\]]*)\]", r"\1", kind).replace("MatryoshkaConfig", "table")
+    kind = re.sub(r"\b\w+Config\b", "table", kind)
+    kind = re.sub(r"Literal\[([^\]]*)\]", r"\1", kind)
     default = "" if field.value is None else ast.unparse(field.value)
     shown = {
         "None": "inherited" if inherits else "",

@@ -4,13 +4,16 @@ A field whose default is None is *inherited* when the recipe leaves it out: from
 (`[model]`) or from `TrainingArguments` (`[training]`). What was inherited is printed when a run starts
 and written to the `resolved.toml` that every run saves.
 
-The attribute docstrings below are the reference: `docs/reference/recipes.md` is generated from them.
+The attribute docstrings here and in `recipe_loss.py` are the reference: `docs/reference/recipes.md` is made
+from them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from sightline.config.recipe_loss import LossConfig
 
 View = Literal["text", "image", "both"]
 
@@ -114,50 +117,6 @@ class DataConfig:
     negatives: int | None = None
     """Of a reranker: make each row into pairs labelled 1 and 0, with this many wrong documents per right one: the
     row's own, then those of other rows. Leave out for losses that take a question with all its documents."""
-
-
-@dataclass(frozen=True)
-class MatryoshkaConfig:
-    """`[loss.matryoshka]`: train prefixes of the embedding too, so that it can be cut short later."""
-
-    dims: list[int]
-    """Dimensions to train, for example [384, 256, 128, 64]. Required."""
-
-    weights: list[float] | None = None
-    """Weight of each dimension; inherited: all 1."""
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """`[loss]`: what is minimised.
-
-    The common options are listed here; every other argument of the loss (docs/losses.md) may stand in the table too.
-    """
-
-    name: str = "infonce"
-    """"infonce": a question must score its own page above the other pages of the batch. The other losses go by their
-    names in small letters: "triplet", "batch_triplet", "cosent", "margin_mse", "distill_kl", ..."""
-
-    temperature: float | None = None
-    """Scores are divided by it; smaller is sharper (0.05 is `scale=20` in Sentence Transformers)."""
-
-    symmetric: bool | None = None
-    """Also ask of each page that it scores its own question above the others."""
-
-    similarity: str | None = None
-    """How two embeddings are compared; inherited from the model."""
-
-    matryoshka: MatryoshkaConfig | None = None
-    """Leave the table out to train the full dimension only."""
-
-    others: dict[str, Any] = field(default_factory=dict, metadata={"rest": True})
-    """Every further argument of the loss, under its own name."""
-
-    def given(self) -> dict[str, Any]:
-        """The arguments of the loss that the recipe sets, by name."""
-        own = ("name", "matryoshka", "others")
-        named = {name: value for name, value in vars(self).items() if name not in own and value is not None}
-        return {**named, **self.others}
 
 
 @dataclass(frozen=True)

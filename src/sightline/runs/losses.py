@@ -35,7 +35,11 @@ def loss_class(recipe: Recipe) -> type[Any]:
     options = {one.name for one in dataclasses.fields(cls)}
     for key in recipe.loss.given():
         if key not in options:
-            near_it = [f"loss.{option}" for option in options] + ["loss.matryoshka", "loss.name"]
+            near_it = [f"loss.{option}" for option in options] + [
+                "loss.layers",
+                "loss.matryoshka",
+                "loss.name",
+            ]
             raise unknown_key(f"loss.{key}", near_it, source=f"{recipe.source}: the loss {name!r}")
     return cls
 
@@ -51,6 +55,7 @@ def build_loss(recipe: Recipe, similarity: str | None) -> Loss:
         ConfigError: see `loss_class`; or an option out of its range.
     """
     from sightline.losses.compose import Matryoshka
+    from sightline.losses.layers import AdaptiveLayers
 
     cls, config = loss_class(recipe), recipe.loss
     hints = get_type_hints(cls)
@@ -64,6 +69,8 @@ def build_loss(recipe: Recipe, similarity: str | None) -> Loss:
         loss: Loss = cls(**options)
         if config.matryoshka is not None:
             loss = Matryoshka(loss, config.matryoshka.dims, config.matryoshka.weights)
+        if config.layers is not None:
+            loss = AdaptiveLayers(loss, **vars(config.layers))
     except ConfigError as error:
         raise ConfigError(f"{recipe.source}: [loss]: {error}") from None
     return loss
@@ -71,7 +78,9 @@ def build_loss(recipe: Recipe, similarity: str | None) -> Loss:
 
 def inherited_options(recipe: Recipe, loss: Any) -> dict[str, Any]:
     """Dotted key -> value of the loss's options that the recipe leaves out."""
-    inner = loss.loss if recipe.loss.matryoshka is not None else loss
+    inner = loss
+    for around in (recipe.loss.layers, recipe.loss.matryoshka):
+        inner = inner.loss if around is not None else inner
     return {
         f"loss.{one.name}": vars(inner)[one.name]
         for one in dataclasses.fields(inner)

@@ -24,12 +24,13 @@ class RerankerSubject:
         self.recipe, self.material, self._seed = recipe, material, seed
         if (
             recipe.loss.matryoshka is not None
+            or recipe.loss.layers is not None
             or recipe.evaluation.dims
             or recipe.model.truncate_dim is not None
         ):
             raise ConfigError(
-                f"{recipe.source}: a reranker has no dimensions; remove loss.matryoshka, evaluation.dims and "
-                "model.truncate_dim"
+                f"{recipe.source}: a reranker has no vectors to cut or to take from earlier layers; remove "
+                "loss.matryoshka, loss.layers, evaluation.dims and model.truncate_dim"
             )
         self.model = load_reranker(recipe)
         material.check(self.model)
