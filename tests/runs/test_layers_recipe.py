@@ -55,7 +55,7 @@ def test_what_cannot_be_is_refused(layers: dict[str, Any], words: str) -> None:
 
 
 def test_it_trains_and_is_written_down(tiny: Callable[[str], Path], tmp_path: Path) -> None:
-    pages = page_datasets.one_page_each(tmp_path / "pages", WORDS, held_out=2)
+    pages = page_datasets.one_page_each(tmp_path, WORDS, held_out=2)
     plan = recipe(
         str(tiny("bert")),
         {"layers": {}},

@@ -38,7 +38,8 @@ def test_it_trains_and_comes_back(kind: Any, epochs: int, tmp_path: Path) -> Non
     assert frozen
     args = TrainingArguments(
         output_dir=str(tmp_path / "run"), num_train_epochs=epochs, per_device_train_batch_size=8, learning_rate=1e-2,
-        logging_steps=1, save_strategy="steps", save_steps=0.5, disable_tqdm=True, dataloader_num_workers=0, token_budget=400,
+        logging_steps=1, save_strategy="steps", save_steps=0.5, disable_tqdm=True, dataloader_num_workers=0,
+        token_budget=400,
     )  # fmt: skip
     trainer = Trainer(reranker, BinaryCrossEntropy(), train_dataset=ROWS, args=args)
     trainer.train()
