@@ -20,6 +20,7 @@ from sightline.errors import ConfigError, MediaError
 from sightline.inputs.cache import CachedPreprocessor, FeatureCache
 from sightline.inputs.parse import parse
 from sightline.models.encoder import Encoder
+from sightline.models.preprocess import Preprocessor
 from sightline.types import Cost, Features, Item
 from support.fixtures import make_pictures
 
@@ -109,6 +110,8 @@ def test_other_settings_are_other_entries(tiny: Callable[[str], Path], tmp_path:
     before = used.preprocessor.fingerprint()
     used.encode(["a text", "a longer text " * 500])  # leaves its length limit in the tokenizer
     assert used.preprocessor.fingerprint() == before == plain
+    marked = replace(used.backbones()[""].processor, image_mark="<image>")
+    assert Preprocessor({"": marked}).fingerprint() != plain
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])

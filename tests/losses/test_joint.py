@@ -289,3 +289,15 @@ def test_wrong_arguments_are_named() -> None:
         InfoNCE(false_negatives=FalseNegatives())(Embeddings(draws(18, 4)), by_column(2))
     with pytest.raises(ConfigError, match="in the direction 'query_to_doc' alone"):
         InfoNCE(directions=GTE)(Embeddings(draws(18, 3, 4), torch.ones(18, 3)), by_column(2))
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_token_vectors_ask_with_the_query_in_both_directions(columns: int) -> None:
+    """A rule that leaves nothing out changes nothing, though MaxSim is another number from the other side."""
+    batch = by_column(columns)
+    values = normalize(draws(columns * ROWS, 5, DIM), dim=-1)
+    mask = torch.arange(5) < 1 + torch.arange(columns * ROWS)[:, None] % 5
+    tokens = Embeddings(values * mask[..., None], mask)
+    plain = InfoNCE(symmetric=True, similarity="meanmaxsim")
+    ruled = replace(plain, false_negatives=FalseNegatives(margin=-2, by="model"))
+    torch.testing.assert_close(ruled(tokens, batch), plain(tokens, batch), atol=1e-6, rtol=0)

@@ -209,6 +209,19 @@ def test_without_memory_for_a_copy_a_warning_says_so(
     assert (tmp_path / "model").is_dir()
 
 
+def test_without_memory_for_the_questions_it_is_saved_all_the_same(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(encoder, "encode", full)
+    monkeypatch.setattr(logging.getLogger("sightline"), "propagate", True)
+    encoder.save_pretrained(tmp_path / "model")
+    assert "saved without being checked: there was no memory" in caplog.text
+    assert (tmp_path / "model" / "modules.json").is_file()
+
+
 def test_rerankers(tmp_path: Path) -> None:
     reranker = Reranker.from_pretrained(
         tiny_rerankers.bert_scores(tmp_path / "bare"), device="cpu", prompts={"ask": "Ask: "},

@@ -107,3 +107,11 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown similarity"):
         similarity_name("likeness", multi_vector=True)
     assert similarity_name(None, multi_vector=True) == "maxsim"
+
+
+def test_autocast_does_not_round_the_scores() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, documents = (TokenVectors(torch.randn(3, 7, 16, generator=generator)) for _ in range(2))
+    wanted = maxsim.maxsim(queries, documents)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(maxsim.maxsim(queries, documents), wanted)

@@ -13,7 +13,10 @@ from rich.console import Console
 
 from sightline.config.load import load_recipe, recipe_from
 from sightline.errors import ConfigError, DataError
+from sightline.models.reranker import Reranker
 from sightline.runs.train import run_recipe
+from support import tiny_rerankers
+from support.adapted import trained
 
 WORDS = ("pump", "valve", "report", "table", "chart", "plant")
 
@@ -75,3 +78,63 @@ def test_what_is_wrong_with_a_table_is_named(table: dict[str, Any]) -> None:
     ):
         with pytest.raises(error, match=message):
             run_recipe(recipe_from(table | change))
+
+
+def reranking(table: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    model = {"name": str(tiny_rerankers.bert_scores(tmp_path / "bert")), "kind": "reranker", "device": "cpu"}
+    more = table["more"]["similar"] | {"loss": {"name": "score_mse"}}
+    return table | {
+        "model": model,
+        "data": table["data"] | {"negatives": 2},
+        "loss": {"name": "binary_cross_entropy"},
+        "more": {"similar": more},
+    }
+
+
+def test_a_reranker_trains_on_several_tables_beside_an_adapter(table: dict[str, Any], tmp_path: Path) -> None:
+    told = io.StringIO()
+    plan = recipe_from(reranking(table, tmp_path) | {"lora": {"r": 2}})
+    done = run_recipe(plan, console=Console(file=told, width=200))
+    assert "18 pairs of 'data', 12 of 'similar' to train on" in told.getvalue()
+    state = json.loads((tmp_path / "run" / "checkpoints" / "checkpoint-4" / "trainer_state.json").read_text())
+    entry = state["log_history"][0]
+    assert entry["data_loss"] == entry["data_binary_cross_entropy"]
+    assert entry["similar_loss"] == entry["similar_score_mse"]
+    assert (done.model / "adapter_model.safetensors").is_file()
+    assert trained(done.encoder) < {name for name, _ in done.encoder.named_parameters()}
+    pairs = [("how many pumps", "3 pumps in all"), ("how many charts", "a valve")]
+    saved = Reranker.from_pretrained(done.model, device="cpu").predict(pairs)
+    assert saved.tolist() == pytest.approx(done.encoder.predict(pairs).tolist(), abs=1e-5)
+
+
+def test_settings_of_the_other_kind_of_model_are_refused(table: dict[str, Any], tmp_path: Path) -> None:
+    for change in (
+        {"model": {"head": "pooled"}},
+        {"model": {"answers": ["a", "b"]}},
+        {"data": {"negatives": 2}},
+    ):
+        ((part, value),) = change.items()
+        with pytest.raises(ConfigError, match=rf"{part}.{next(iter(value))} is for a reranker"):
+            run_recipe(recipe_from(table | {part: table[part] | value}))
+    with pytest.raises(ConfigError, match="a reranker has no routes"):
+        run_recipe(recipe_from(reranking(table, tmp_path) | {"lora": {"routes": ["image"]}}))
+
+
+def test_the_default_prompt_of_a_recipe_is_the_model_s(table: dict[str, Any]) -> None:
+    from sightline.runs.encoders import load_encoder
+
+    table["model"] |= {"prompts": {"ask": "Ask: "}, "default_prompt_name": "ask"}
+    assert load_encoder(recipe_from(table)).prompt_for(None) == "Ask: "
+
+
+def test_token_vectors_are_not_cut_on_saving_which_is_said_first(
+    table: dict[str, Any], tmp_path: Path
+) -> None:
+    from sightline.models.encoder import Encoder
+    from sightline.runs.encoders import load_encoder
+
+    tokens = Encoder.from_pretrained(table["model"]["name"], device="cpu", multi_vector=True)
+    tokens.save_pretrained(tmp_path / "tokens", verify=False)
+    table["model"] |= {"name": str(tmp_path / "tokens"), "truncate_dim": 8}
+    with pytest.raises(ConfigError, match=r"remove model\.truncate_dim"):
+        load_encoder(recipe_from(table))

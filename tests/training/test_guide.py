@@ -102,3 +102,9 @@ def test_a_guide_of_token_vectors_is_refused(guide: Any) -> None:
 
     with pytest.raises(ConfigError, match="one vector per item"):
         Guide(PerToken())._embed({"query": {0: ROWS[0]["q"]}})  # type: ignore[arg-type, dict-item]
+
+
+def test_the_trained_model_cannot_be_its_own_guide(make_encoder: Callable, tmp_path: Path) -> None:
+    encoder = make_encoder()
+    with pytest.raises(ConfigError, match="the guide is the model that is trained"):
+        Trainer(encoder, SpyingLoss(), train_dataset=ROWS, args=arguments(tmp_path), guide=encoder)

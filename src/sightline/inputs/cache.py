@@ -195,6 +195,7 @@ def _facts(items: ItemProcessor) -> dict[str, Any]:
         "audio": repr(items.audio),
         "frames": None if items.frames is None else items.frames.fixed,
         "film": repr(items.film),
+        "mark": items.image_mark,
     }
 
 

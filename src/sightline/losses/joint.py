@@ -167,6 +167,7 @@ class JointRows:
         target_Q: position of the target among the candidates.
         weighting: of negatives by their hardness.
         guided: how false negatives are found.
+        left_asks: see `losses.late.DirectedTerm`.
     """
 
     name: str
@@ -178,6 +179,7 @@ class JointRows:
     target_Q: Tensor
     weighting: Weighting | None = None
     guided: Guided | None = None
+    left_asks: bool = True
 
     @property
     def group(self) -> int:
@@ -309,7 +311,9 @@ class Pairs:
             guided = self._guided(false_negatives, right)
         target_Q = sides[0].kept_Q
         left = torch.stack([side.items_Q for side in sides], 1).flatten()
-        return JointRows(name, left, right, scale, weight, tuple(sides), target_Q, weighting, guided)
+        return JointRows(
+            name, left, right, scale, weight, tuple(sides), target_Q, weighting, guided, left_asks=not backwards
+        )  # fmt: skip
 
     def _guided(self, rule: FalseNegatives, right: Tensor) -> Guided:
         if rule.by == "model":

@@ -120,6 +120,8 @@ def _answers(model: Any, probes: Sequence[Probe]) -> dict[str, Mapping[str, Tens
     for probe in probes:
         try:
             answers[probe.name] = probe.ask(model)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise  # nothing is said of the model: it is saved unchecked
         # A router may know a modality in one role only, and models fail in their own ways on inputs they were not
         # made for. After hours of training no such thing may keep a model from being saved.
         except Exception as error:

@@ -158,7 +158,8 @@ def maxsim(
     home = documents.values_NTD.device
     device = device or home
     rows = []
-    with torch.no_grad():
+    # An evaluator runs under the autocast of training, which would round the products.
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
         for some in queries.blocks(QUERY_TOKENS):
             block = queries.block(some, device)
             tokens = products_at_once(device) // max(1, block.real_nW.numel())

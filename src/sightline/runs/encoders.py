@@ -81,6 +81,7 @@ def load_encoder(recipe: Recipe) -> Encoder:
     from sightline.models.encoder import Encoder
 
     config = recipe.model
+    _check_settings(recipe)
     if config.routes:
         try:
             routes = {
@@ -92,7 +93,14 @@ def load_encoder(recipe: Recipe) -> Encoder:
         except ConfigError as error:
             raise ConfigError(f"{recipe.source}: model.routes: {error}") from None
     else:
-        encoder = Encoder.from_pretrained(config.name, **loading(recipe))
+        encoder = Encoder.from_pretrained(
+            config.name, default_prompt_name=config.default_prompt_name, **loading(recipe)
+        )
+    if encoder.multi_vector and config.truncate_dim is not None:
+        raise ConfigError(
+            f"{recipe.source}: {encoder.name_or_path} gives a vector per token, and a saved model cannot cut those; "
+            "remove model.truncate_dim"
+        )
     wanted = [*(recipe.evaluated_dims or []), *([config.truncate_dim] if config.truncate_dim else [])]
     too_wide = [dim for dim in wanted if not 1 <= dim <= encoder.embedding_dim]
     if too_wide:
@@ -101,6 +109,26 @@ def load_encoder(recipe: Recipe) -> Encoder:
             f"must lie between 1 and {encoder.embedding_dim}, not {', '.join(map(str, too_wide))}"
         )
     return encoder
+
+
+def _check_settings(recipe: Recipe) -> None:
+    """Refuses what an encoder would pass over without a word."""
+    config = recipe.model
+    given = {
+        "model.head": config.head,
+        "model.preset": config.preset,
+        "model.answers": config.answers,
+        "data.negatives": recipe.data.negatives,
+    }
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise ConfigError(
+            f'{recipe.source}: {named[0]} is for a reranker; set model.kind = "reranker", or remove it'
+        )
+    if config.routes and config.default_prompt_name is not None:
+        raise ConfigError(
+            f"{recipe.source}: model.default_prompt_name is for a single model; remove it, or model.routes"
+        )
 
 
 def loading(recipe: Recipe) -> dict[str, Any]:

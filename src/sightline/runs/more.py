@@ -12,15 +12,13 @@ from sightline.runs.losses import build_loss, loss_class
 from sightline.runs.tables import open_table
 
 if TYPE_CHECKING:
-    import datasets
-
     from sightline.losses.base import Loss
 
 # What the rows of `[data]` are called beside those of `[more.NAME]`.
 FIRST = "data"
 
 
-def with_rows(recipe: Recipe, rows: datasets.Dataset) -> datasets.Dataset | dict[str, datasets.Dataset]:
+def with_rows(recipe: Recipe, rows: Any) -> Any:
     """The rows of `[data]`, with those of each `[more.NAME]` by its name if there is any.
 
     Raises:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError
 from sightline.evaluation.rows import Row
+from sightline.runs import lora
 from sightline.runs.encoders import loading
 from sightline.runs.losses import build_loss, inherited_options
 from sightline.runs.material import Material
+from sightline.runs.more import with_losses, with_rows
 
 if TYPE_CHECKING:
     from sightline.models.reranker import Reranker
@@ -34,7 +36,9 @@ class RerankerSubject:
             )
         self.model = load_reranker(recipe)
         material.check(self.model)
-        self.loss = build_loss(recipe, None)
+        lora.add_adapter(recipe, self.model, seed=seed)
+        self._loss = build_loss(recipe, None)
+        self.loss = with_losses(recipe, self._loss, None)
         # The same documents before, during and after training.
         self._first = material.first_search(recipe.evaluation.candidates, seed=seed)
 
@@ -43,7 +47,9 @@ class RerankerSubject:
 
         negatives = self.recipe.data.negatives
         rows = self.material.rows()
-        return rows if negatives is None else labelled_pairs(rows, negatives=negatives, seed=self._seed)
+        if negatives is None:
+            return with_rows(self.recipe, rows)
+        return with_rows(self.recipe, labelled_pairs(rows, negatives=negatives, seed=self._seed))
 
     def told(self) -> str:
         return f"{self.recipe.model.name}: a reranker of {', '.join(self.model.modalities)}"
@@ -54,7 +60,7 @@ class RerankerSubject:
             values["model.dtype"] = str(self.model.dtype).removeprefix("torch.")
         if self.recipe.model.prompts is None and self.model.prompts:
             values["model.prompts"] = dict(self.model.prompts)
-        return values | inherited_options(self.recipe, self.loss)
+        return values | inherited_options(self.recipe, self._loss)
 
     def row(self, view: str, name: str, ranks: Ranks | None = None) -> Row:
         from sightline.evaluation.reranking import rerank_run
@@ -81,7 +87,7 @@ class RerankerSubject:
         return
 
     def saving(self) -> Mapping[str, Any]:
-        return {}
+        return lora.saving(self.recipe)
 
 
 def load_reranker(recipe: Recipe) -> Reranker:
@@ -89,6 +95,8 @@ def load_reranker(recipe: Recipe) -> Reranker:
     from sightline.models.reranker import Reranker
 
     config = recipe.model
+    if config.routes or (recipe.lora is not None and recipe.lora.routes):
+        raise ConfigError(f"{recipe.source}: a reranker has no routes; remove model.routes and lora.routes")
     answers = None
     if config.answers is not None:
         if len(config.answers) != 2:

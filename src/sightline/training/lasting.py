@@ -190,6 +190,8 @@ class LastingTrainer(TunedTrainer):
         return {
             "rows": self._row_counts(),
             "multi_dataset_batch_sampler": args.multi_dataset_batch_sampler,
+            "batch_sampler": args.batch_sampler,
+            "stream_buffer": args.stream_buffer if self._rows.has_streams else None,
             "seed": args.seed,
             "data_seed": args.data_seed,
             "per_device_train_batch_size": args.per_device_train_batch_size,

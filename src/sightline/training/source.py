@@ -82,6 +82,11 @@ class RowSource:
         self._sizes: dict[str, Sizes] = {}
         self._cache: CachedPreprocessor | None = None
         self._clock = FeedClock()
+        if guide is not None and guide is encoder:
+            raise ConfigError(
+                "the guide is the model that is trained, whose vectors change; give another one, or use "
+                'FalseNegatives(by="model")'
+            )
         self._guide = None if guide is None else Guide(guide)
 
     def columns(self, rows: Rows | Stream) -> Columns:
