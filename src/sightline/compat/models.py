@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sightline.compat.modules import composed_encoder, composed_reranker, named_dtype
+from sightline.errors import ConfigError
 from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
 from sightline.types import Embeddings
@@ -51,15 +51,33 @@ class SentenceTransformer(Model):
     """An `Encoder` with ST's constructor and results."""
 
     def __init__(
-        self, model_name_or_path: str | Path, *, model_card_data: Any = None, cache_folder: str | None = None,
+        self, model_name_or_path: str | Path | None = None, *, modules: Sequence[Any] | None = None,
+        model_card_data: Any = None, cache_folder: str | None = None, device: Any = None,
         model_kwargs: Mapping[str, Any] | None = None, tokenizer_kwargs: Mapping[str, Any] | None = None,
         processor_kwargs: Mapping[str, Any] | None = None, **options: Any,
     ) -> None:  # fmt: skip
+        if modules is not None:
+            super().__init__(composed_encoder(modules, device, options))
+            return
+        if model_name_or_path is None:
+            raise ConfigError("a SentenceTransformer needs a model's name, or modules")
         processing = {**(tokenizer_kwargs or {}), **(processor_kwargs or {})}
-        kwargs: dict[str, Any] = {"model_kwargs": _named_dtype(model_kwargs), "processor_kwargs": processing}
+        kwargs: dict[str, Any] = {"model_kwargs": named_dtype(model_kwargs), "processor_kwargs": processing}
         super().__init__(
-            Encoder.from_pretrained(model_name_or_path, cache_dir=cache_folder, **kwargs, **options)
+            Encoder.from_pretrained(
+                model_name_or_path, cache_dir=cache_folder, device=device, **kwargs, **options
+            )
         )
+
+    def children(self) -> Iterator[Any]:
+        """The modules in order, for the routes of a `Router`."""
+        return iter(self.inner.parts)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.inner.parts[place]
+
+    def __len__(self) -> int:
+        return len(self.inner.parts)
 
     def encode(self, inputs: Any, **options: Any) -> Any:
         """Vectors as an array; (D,) for a single input, else (N, D)."""
@@ -84,64 +102,6 @@ class SentenceTransformer(Model):
     get_sentence_embedding_dimension = get_embedding_dimension
 
 
-class Transformer:
-    """The language model that a `CrossEncoder` is made of, before anything of it is loaded but its processor.
-
-    Its ``processor.chat_template`` may be changed.
-    """
-
-    def __init__(
-        self, model_name_or_path: str, *, transformer_task: str = "feature-extraction",
-        model_kwargs: Mapping[str, Any] | None = None, processor_kwargs: Mapping[str, Any] | None = None,
-        processing_kwargs: Mapping[str, Any] | None = None, **_: Any,
-    ) -> None:  # fmt: skip
-        from transformers import AutoProcessor
-
-        self.name, self.task = model_name_or_path, transformer_task
-        self.model_kwargs, self.processor_kwargs = _named_dtype(model_kwargs), dict(processor_kwargs or {})
-        self.processor = AutoProcessor.from_pretrained(model_name_or_path, **self.processor_kwargs)
-        self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
-
-    @cached_property
-    def model(self) -> Any:
-        """transformers' model, to look at its weights."""
-        from transformers import AutoModel
-
-        return AutoModel.from_pretrained(self.name, dtype=self.model_kwargs.get("dtype", torch.float32))
-
-    def get_embedding_dimension(self) -> int:
-        """Hidden size."""
-        return int(self.model.get_input_embeddings().weight.shape[1])
-
-
-@dataclass(frozen=True)
-class LogitScore:
-    """The tokens whose log-odds are the score."""
-
-    true_token_id: int
-    false_token_id: int | None = None
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """Which vector stands for a pair; a `CrossEncoder` made here takes the last token's."""
-
-    embedding_dimension: int
-    pooling_mode: str = "lasttoken"
-
-
-@dataclass(frozen=True)
-class Dense:
-    """The linear layer that gives the score."""
-
-    in_features: int
-    out_features: int
-    bias: bool = True
-    activation_function: Any = None
-    init_weight: Any = None
-    module_output_name: str = "scores"
-
-
 class CrossEncoder(Model):
     """A `Reranker` with ST's constructor and results."""
 
@@ -155,13 +115,13 @@ class CrossEncoder(Model):
         options |= {"activation": activation_fn, "cache_dir": cache_folder}
         if modules is None:
             kwargs: dict[str, Any] = {
-                "model_kwargs": _named_dtype(model_kwargs),
+                "model_kwargs": named_dtype(model_kwargs),
                 "processor_kwargs": processing,
             }
             assert model_name_or_path is not None
             super().__init__(Reranker.from_pretrained(model_name_or_path, **kwargs, **options))
         else:
-            super().__init__(_composed(modules, options))
+            super().__init__(composed_reranker(modules, options))
 
     def predict(
         self, inputs: Any, *, show_progress_bar: bool | None = None, batch_size: int = 0, **options: Any
@@ -170,41 +130,9 @@ class CrossEncoder(Model):
         return self.inner.predict(inputs, show_progress=show_progress_bar, **options)
 
 
-def _composed(modules: Sequence[Any], options: dict[str, Any]) -> Reranker:
-    """A reranker out of a `Transformer` and either a `LogitScore` or a `Pooling` and a `Dense`."""
-    first, *_, last = modules
-    options.pop("num_labels", None)
-    # A linear layer is begun with two words; any two, where its weights are given.
-    known = [token for token in range(3) if token != first.tokenizer.unk_token_id]
-    tokens = [last.true_token_id, last.false_token_id] if isinstance(last, LogitScore) else known[:2]
-    yes, no = first.tokenizer.convert_ids_to_tokens(tokens)
-    template = first.processor.chat_template
-    found = Reranker.from_pretrained(
-        first.name,
-        head="answer" if isinstance(last, LogitScore) else "pooled",
-        answers=(yes, no),
-        model_kwargs=first.model_kwargs,
-        processor_kwargs=first.processor_kwargs | ({"chat_template": template} if template else {}),
-        **options,
-    )
-    if isinstance(last, Dense) and last.init_weight is not None:
-        with torch.no_grad():
-            weight = next(found.parts[-1].parameters())
-            weight.copy_(torch.as_tensor(last.init_weight).to(weight.device))
-    return found
-
-
 def inner_of(model: Any) -> Any:
     """The model of ours inside one of these classes."""
     return model.inner if isinstance(model, Model) else model
-
-
-def _named_dtype(model_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    options = dict(model_kwargs or {})
-    if "torch_dtype" in options:  # the older name
-        options["dtype"] = options.pop("torch_dtype")
-    options.pop("device_map", None)  # placement is ours
-    return options
 
 
 def _encoded(encode: Callable[..., Embeddings], inputs: Any, options: dict[str, Any]) -> Any:

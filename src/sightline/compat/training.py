@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from sightline.compat.making import without_guides
 from sightline.compat.models import inner_of
 from sightline.evaluation.reranking import RerankingEvaluator
 from sightline.evaluation.retrieval import RetrievalEvaluator
@@ -18,11 +18,12 @@ from sightline.training.trainer import Trainer
 
 
 class BatchSamplers(StrEnum):
-    """Ours need no choice: contents that repeat within a batch are never each other's negatives."""
+    """Contents that repeat within a batch are never each other's negatives, whatever is chosen."""
 
     BATCH_SAMPLER = "batch_sampler"
     NO_DUPLICATES = "no_duplicates"
     NO_DUPLICATES_HASHED = "no_duplicates_hashed"
+    GROUP_BY_LABEL = "group_by_label"
 
 
 class MultiDatasetBatchSamplers(StrEnum):
@@ -32,14 +33,7 @@ class MultiDatasetBatchSamplers(StrEnum):
     PROPORTIONAL = "proportional"
 
 
-@dataclass
-class SentenceTransformerTrainingArguments(TrainingArguments):
-    """`TrainingArguments` that also take the samplers' names."""
-
-    batch_sampler: Any = field(default=BatchSamplers.BATCH_SAMPLER)
-    multi_dataset_batch_sampler: Any = field(default=MultiDatasetBatchSamplers.PROPORTIONAL)
-
-
+SentenceTransformerTrainingArguments = TrainingArguments  # the samplers' names are those above
 CrossEncoderTrainingArguments = SentenceTransformerTrainingArguments
 
 
@@ -51,15 +45,19 @@ class SentenceTransformerTrainer(Trainer):
         loss: Any = None, evaluator: Any = None, *, callbacks: Any = None, optimizers: tuple[Any, Any] = (None, None),
     ) -> None:  # fmt: skip
         inner = inner_of(model)
+        if loss is None:
+            loss = BinaryCrossEntropy() if isinstance(inner, Reranker) else CoSENT()
+        loss, guide = without_guides(loss)
         super().__init__(
             inner,
-            loss if loss is not None else BinaryCrossEntropy() if isinstance(inner, Reranker) else CoSENT(),
+            loss,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             args=args or SentenceTransformerTrainingArguments(output_dir="tmp_trainer"),
             evaluator=SequentialEvaluator(evaluator) if isinstance(evaluator, (list, tuple)) else evaluator,
             callbacks=callbacks,
             optimizers=optimizers,
+            guide=guide,
         )
 
 
@@ -162,7 +160,11 @@ class CrossEncoderRerankingEvaluator:
         """Metrics of the model; ``options`` are those our `Trainer` gives."""
         options.setdefault("output_dir", output_path)
         found = self.inner(inner_of(model), **options)
-        return {name.replace("before_", "base_"): value for name, value in found.items()}
+        ours, theirs = (f"{self.inner.prefix}{word}_" for word in ("before", "base"))
+        return {
+            theirs + name.removeprefix(ours) if name.startswith(ours) else name: value
+            for name, value in found.items()
+        }
 
 
 class SequentialEvaluator:
