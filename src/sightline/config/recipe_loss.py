@@ -61,6 +61,10 @@ class LossConfig:
     similarity: str | None = None
     """How two embeddings are compared; inherited from the model."""
 
+    guide: str | None = None
+    """Folder or name on the Hub of a model, of the same items, that is not trained: documents it finds closer to the
+    question than the question's own page are no negatives. `[loss.false_negatives]` has the margin."""
+
     matryoshka: MatryoshkaConfig | None = None
     """Leave the table out to train the full dimension only."""
 
@@ -72,6 +76,6 @@ class LossConfig:
 
     def given(self) -> dict[str, Any]:
         """The arguments of the loss that the recipe sets, by name."""
-        own = ("name", "matryoshka", "layers", "others")
+        own = ("name", "guide", "matryoshka", "layers", "others")
         named = {name: value for name, value in vars(self).items() if name not in own and value is not None}
         return {**named, **self.others}

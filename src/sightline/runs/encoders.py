@@ -131,6 +131,15 @@ def _check_settings(recipe: Recipe) -> None:
         )
 
 
+def load_guide(recipe: Recipe) -> Encoder | None:
+    """The model of `loss.guide`, on the device of the one that is trained."""
+    from sightline.models.encoder import Encoder
+
+    if recipe.loss.guide is None:
+        return None
+    return Encoder.from_pretrained(recipe.loss.guide, device=recipe.model.device)
+
+
 def loading(recipe: Recipe) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained`` that `[model]` says."""
     config = recipe.model

@@ -35,12 +35,12 @@ def loss_class(recipe: Recipe) -> type[Any]:
     options = {one.name for one in dataclasses.fields(cls)}
     for key in recipe.loss.given():
         if key not in options:
-            near_it = [f"loss.{option}" for option in options] + [
-                "loss.layers",
-                "loss.matryoshka",
-                "loss.name",
-            ]
+            near_it = [f"loss.{option}" for option in [*options, "guide", "layers", "matryoshka", "name"]]
             raise unknown_key(f"loss.{key}", near_it, source=f"{recipe.source}: the loss {name!r}")
+    if recipe.loss.guide is not None and "false_negatives" not in options:
+        raise ConfigError(
+            f"{recipe.source}: loss.guide: the loss {name!r} has no use for a guide; leave it out"
+        )
     return cls
 
 
@@ -55,6 +55,7 @@ def build_loss(recipe: Recipe, similarity: str | None) -> Loss:
         ConfigError: see `loss_class`; or an option out of its range.
     """
     from sightline.losses.compose import Matryoshka
+    from sightline.losses.joint import FalseNegatives
     from sightline.losses.layers import AdaptiveLayers
 
     cls, config = loss_class(recipe), recipe.loss
@@ -65,6 +66,8 @@ def build_loss(recipe: Recipe, similarity: str | None) -> Loss:
     }
     if config.name in _AS_THE_MODEL and similarity is not None:
         options.setdefault("similarity", similarity)
+    if config.guide is not None:
+        options.setdefault("false_negatives", FalseNegatives())
     try:
         loss: Loss = cls(**options)
         if config.matryoshka is not None:

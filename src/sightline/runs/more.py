@@ -62,6 +62,11 @@ def with_losses(recipe: Recipe, loss: Loss, similarity: str | None) -> Loss:
     for name, table in recipe.more.items():
         found[name] = loss
         if table.loss is not None:
+            if table.loss.guide is not None:
+                raise ConfigError(
+                    f"{recipe.source}: more.{name}.loss.guide: a run has one guide; name it in [loss], and give this "
+                    "loss false_negatives"
+                )
             own = dataclasses.replace(recipe, loss=table.loss, source=f"{recipe.source}: [more.{name}]")
             loss_class(own)
             found[name] = build_loss(own, similarity)

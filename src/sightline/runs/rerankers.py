@@ -34,6 +34,8 @@ class RerankerSubject:
                 f"{recipe.source}: a reranker has no vectors to cut or to take from earlier layers; remove "
                 "loss.matryoshka, loss.layers, evaluation.dims and model.truncate_dim"
             )
+        if recipe.loss.guide is not None:
+            raise ConfigError(f"{recipe.source}: a guide is for embedding models; remove loss.guide")
         self.model = load_reranker(recipe)
         material.check(self.model)
         lora.add_adapter(recipe, self.model, seed=seed)

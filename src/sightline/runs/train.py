@@ -16,6 +16,7 @@ from sightline.config.load import dump_recipe
 from sightline.config.recipe import Recipe, TrainingConfig
 from sightline.errors import ConfigError, StoppedError
 from sightline.runs import lora
+from sightline.runs.encoders import load_guide
 from sightline.runs.losses import loss_class
 from sightline.runs.material import material_of
 from sightline.runs.more import counted
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from sightline.evaluation.rows import Row
     from sightline.losses.base import Loss
+    from sightline.models.encoder import Encoder
     from sightline.training.arguments import TrainingArguments
     from sightline.training.card import CardFacts
     from sightline.training.card_results import SystemResult
@@ -94,7 +96,7 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
     with _timed(seconds, "load"):
         material = material_of(recipe)
         subject = subject_of(recipe, material, seed=arguments.seed)
-        rows = subject.rows()
+        rows, guide = subject.rows(), load_guide(recipe)
     inherited = {**subject.inherited(), **_inherited_arguments(recipe, arguments)}
     lasting = dataclasses.replace(recipe, output=dataclasses.replace(recipe.output, overwrite=False))
     if ranks.is_main:
@@ -126,6 +128,7 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
             rows,
             arguments,
             evaluator=evaluator,
+            guide=guide,
             console=console,
             checkpoint=checkpoint,
         )
@@ -194,6 +197,7 @@ def train_told(
     arguments: TrainingArguments,
     *,
     evaluator: Evaluator | None = None,
+    guide: Encoder | None = None,
     console: Console | None = None,
     checkpoint: Path | None = None,
 ) -> CardFacts:
@@ -214,6 +218,7 @@ def train_told(
             train_dataset=rows,
             args=arguments,
             evaluator=evaluator,
+            guide=guide,
             callbacks=[progress],
             tell=None if console is None else partial(console.print, markup=False, soft_wrap=True),
         )
