@@ -76,6 +76,7 @@ def test_an_older_model_makes_room_and_other_files_stay(hub: FakeHub, model: Pat
         "2_Dense/config.json",
         "LICENSE",
         "images/figure.png",
+        "onnx/config.json",
     ):
         (old / name).parent.mkdir(parents=True, exist_ok=True)
         (old / name).write_bytes(b"old")
@@ -86,12 +87,12 @@ def test_an_older_model_makes_room_and_other_files_stay(hub: FakeHub, model: Pat
     run(hub.address, tmp_path / "home", FOLDER, str(model), TOKEN)
     repo = hub.repos["lab/there"]
     files = repo.commits[repo.branches["main"]]
-    assert set(files) - {"LICENSE", "images/figure.png"} == {
+    assert set(files) - {"LICENSE", "images/figure.png", "onnx/config.json"} == {
         str(path.relative_to(model))
         for path in model.rglob("*")
         if path.is_file() and path.read_bytes() != b"of a run"
     }
-    assert files["LICENSE"] == files["images/figure.png"] == b"old"
+    assert files["LICENSE"] == files["images/figure.png"] == files["onnx/config.json"] == b"old"
 
 
 REFUSED = """

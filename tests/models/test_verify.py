@@ -249,3 +249,9 @@ def test_a_pooled_reranker_in_half_precision_passes(tiny: Callable[[str], Path],
     assert {value.dtype for value in loaded.parameters()} == {torch.bfloat16}
     pairs = [("costs", "a table"), ("pump", "a seal")]
     assert loaded.predict(pairs).tolist() == pytest.approx(reranker.predict(pairs).tolist(), abs=1e-2)
+
+
+def test_a_number_lost_to_nan_is_a_drift() -> None:
+    wanted = torch.tensor([0.0, 1.0, torch.nan])
+    assert verify._drift(wanted, torch.tensor([0.0, 1.0, torch.nan])) == 0
+    assert verify._drift(wanted, torch.tensor([torch.nan, 1.0, torch.nan])) == torch.inf

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from sightline.checkpoint.hub import LEFT_OUT
@@ -13,6 +15,8 @@ from sightline.errors import CheckpointError
 # Stands in a model card where the name under which the model can be loaded belongs.
 PLACEHOLDER = "PATH_OR_NAME"
 CARD = "README.md"
+# The folder of a part, ``1_Pooling``, or of a route's part, ``query_0_Transformer``.
+_FOLDER = re.compile(r"(?:.+_)?\d+_[A-Za-z]+")
 # What a run leaves beside a model.
 _OF_A_RUN = (
     "manifest.json",
@@ -80,9 +84,7 @@ class Repository:
         with _told(self.name):
             there = self._api.list_repo_files(self.name, revision=self.revision)
             # Shards and tokenizers of an older model would be taken for parts of this one.
-            stale = filter_repo_objects(
-                there, allow_patterns=[*MODEL_FILES, *(f"*/{pattern}" for pattern in MODEL_FILES)]
-            )
+            stale = [name for name in there if _is_of_a_model(name)]
             additions = [CommitOperationAdd(name, self._content(folder / name)) for name in kept]
             deletions = [CommitOperationDelete(name) for name in sorted(set(stale) - set(kept))]
             commit = self._api.create_commit(
@@ -98,6 +100,14 @@ class Repository:
         if path.name != CARD:
             return path
         return path.read_text(encoding="utf-8").replace(PLACEHOLDER, self.name).encode()
+
+
+def _is_of_a_model(name: str) -> bool:
+    """Whether a file stands where a model's parts stand; ``onnx/config.json`` is somebody's own."""
+    *folders, file = name.split("/")
+    return all(_FOLDER.fullmatch(folder) for folder in folders) and any(
+        fnmatch(file, pattern) for pattern in MODEL_FILES
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ a warning says that nothing was checked.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,8 +173,12 @@ def _check(probe: Probe, wanted: Mapping[str, Tensor], found: Mapping[str, Tenso
 
 
 def _drift(wanted: Tensor, found: Tensor) -> float:
-    """Length of the difference over the length of what was wanted; values that are not finite are equal as such."""
-    first, second = (torch.nan_to_num(one.double().cpu()) for one in (wanted, found))
+    """Length of the difference over the length of what was wanted; infinite where other values are not finite."""
+    first, second = wanted.double().cpu(), found.double().cpu()
+    whole = first.isfinite()
+    if not torch.equal(whole, second.isfinite()):
+        return math.inf
+    first, second = first[whole], second[whole]
     return float((first - second).norm() / first.norm().clamp_min(1e-12))
 
 
