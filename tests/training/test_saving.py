@@ -135,7 +135,7 @@ def test_rotation_keeps_the_best_and_the_newest(checkpoints: Checkpoints) -> Non
 
 
 def test_the_state_of_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    state = RunState({"token_budget": 64}, 9, [(3, "broken")], 4, 1, {"seed": 1, "processes": 2})
+    state = RunState({"token_budget": 64}, 9, [(3, "broken", "nli")], 4, 1, {"seed": 1, "processes": 2})
     state.write(tmp_path)
     assert RunState.read(tmp_path) == state
     with caplog.at_level(logging.WARNING, "sightline"):
