@@ -20,7 +20,7 @@ demo: $(STAMPS)/demo  ## make a document collection, fine-tune a model on it, me
 	$(BIN)/sightline demo
 
 test: $(STAMPS)/test  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --model-facts build/model-facts.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --model-facts=build/model-facts.jsonl
 	$(BIN)/python scripts/models.py --check build/model-facts.jsonl
 
 check: $(STAMPS)/dev  ## check format, lint and types

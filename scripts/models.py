@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--check", metavar="FACTS", type=Path, help="compare with a test run that was made")
     facts = parser.parse_args().check
     if facts is None:
-        run = [sys.executable, "-m", "pytest", "-q", "-m", "models", "--model-facts", str(FACTS), "tests"]
+        run = [sys.executable, "-m", "pytest", "-q", "-m", "models", f"--model-facts={FACTS}", "tests"]
         if subprocess.run(run, cwd=ROOT, check=False).returncode:
             sys.exit("the tests fail, so there is no table")
         PAGE.write_text(page(read(FACTS)), encoding="utf-8")
