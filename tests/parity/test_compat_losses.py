@@ -28,13 +28,9 @@ from sightline.errors import ConfigError
 from sightline.losses.compose import Matryoshka
 from sightline.losses.layers import AdaptiveLayers
 from sightline.models.reranker import Reranker
-from sightline.training.batches import BatchBuilder
-from sightline.training.limits import Limits
-from sightline.training.pairing import pair_reader
-from sightline.training.rows import choose_columns
-from sightline.training.step import Step
 from sightline.types import Batch, Embeddings
 from support.reranker_rows import lists, triplets
+from support.reranker_steps import step
 from support.tiny_rerankers import bert_scores
 
 ROWS, DIM = 6, 8
@@ -259,14 +255,7 @@ def test_losses_for_rerankers(
     loss = made(compat, ours)
     reranker = ours.inner
     assert isinstance(reranker, Reranker)
-    chosen = choose_columns(tuple(rows[0]))
-    builder = BatchBuilder(
-        reranker.preprocessor, reranker.collate, chosen, ("text",), Limits(80),
-        reader=pair_reader(chosen, loss, modalities=("text",)),
-    )  # fmt: skip
-    batch = builder(list(enumerate(rows)))["batch"]
-    assert batch is not None
-    parts = Step(kept=1).run(reranker, batch, loss)
+    parts = step(reranker, loss, rows)
     assert abs(float(wanted)) > 1e-4
     assert float(sum(parts.values())) == pytest.approx(float(wanted), abs=1e-5)
 

@@ -18,12 +18,8 @@ from sightline.losses.lambda_loss import Lambda
 from sightline.losses.listwise import ListNet, PListMLE
 from sightline.losses.pointwise import BinaryCrossEntropy
 from sightline.models.reranker import Reranker
-from sightline.training.batches import BatchBuilder
-from sightline.training.limits import Limits
-from sightline.training.pairing import pair_reader
-from sightline.training.rows import choose_columns
-from sightline.training.step import Step
 from support.reranker_rows import lists, triplets
+from support.reranker_steps import step
 from support.tiny_rerankers import bert_scores
 
 ROWS = triplets(6, seed=3)
@@ -81,14 +77,7 @@ def test_a_step_equals_that_of_sentence_transformers(
     wanted = {_plain(name): p.grad for name, p in model.named_parameters() if p.grad is not None}
 
     reranker = Reranker.from_pretrained(folder, device="cpu")
-    chosen = choose_columns(tuple(rows[0]))
-    builder = BatchBuilder(
-        reranker.preprocessor, reranker.collate, chosen, ("text",), Limits(80),
-        reader=pair_reader(chosen, loss, modalities=("text",)),
-    )  # fmt: skip
-    batch = builder(list(enumerate(rows)))["batch"]
-    assert batch is not None
-    parts = Step(kept=1).run(reranker, batch, loss)
+    parts = step(reranker, loss, rows)
     found = {_plain(name): p.grad for name, p in reranker.named_parameters() if p.grad is not None}
     assert float(sum(parts.values())) == pytest.approx(float(value.detach()), abs=1e-5)
     assert set(found) == set(wanted)

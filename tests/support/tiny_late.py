@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support import tiny_models
+from support.tiny_modernbert import tokenizer_and_config
 
 WIDTH = 16
 PROMPTS = {"query": "[Q] ", "document": "[D] "}
@@ -33,26 +34,10 @@ DOCUMENTS = [
 def modernbert(folder: Path) -> Path:
     """A four-layer ModernBERT without a head; its tokenizer gives no segment ids."""
     import torch
-    from transformers import BertTokenizerFast, ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
+    from transformers import ModernBertModel
 
-    size = tiny_models.bert_tokenizer(folder)
-    words = BertTokenizerFast.from_pretrained(folder)
-    for file in folder.iterdir():
-        file.unlink()
-    marks = {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "mask", "unk")}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words.backend_tokenizer, model_max_length=64, **marks,
-        model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
-    tokenizer.save_pretrained(folder)
+    config = tokenizer_and_config(folder, initializer_range=0.2)
     torch.manual_seed(0)
-    config = ModernBertConfig(
-        vocab_size=size, hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=48,
-        max_position_embeddings=64, initializer_range=0.2, local_attention=16, global_attn_every_n_layers=2,
-        pad_token_id=tokenizer.pad_token_id, cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id, bos_token_id=tokenizer.cls_token_id,
-        eos_token_id=tokenizer.sep_token_id,
-    )  # fmt: skip
     ModernBertModel(config).save_pretrained(folder)
     return folder
 

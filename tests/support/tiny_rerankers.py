@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from support.tiny_models import bert_tokenizer, qwen3
+from support.tiny_modernbert import tokenizer_and_config
 
 # Weights drawn wide, so that scores differ from pair to pair by far more than the tolerance of the tests.
 SPREAD = 0.2
@@ -40,31 +41,10 @@ def bert_scores(folder: Path, *, labels: int = 1, **facts: Any) -> Path:
 def modernbert_scores(folder: Path) -> Path:
     """A four-layer ModernBERT with global and local attention; its tokenizer gives no segment ids."""
     import torch
-    from transformers import (
-        BertTokenizerFast,
-        ModernBertConfig,
-        ModernBertForSequenceClassification,
-        PreTrainedTokenizerFast,
-    )
+    from transformers import ModernBertForSequenceClassification
 
-    size = bert_tokenizer(folder)
-    words = BertTokenizerFast.from_pretrained(folder)
-    for file in folder.iterdir():
-        file.unlink()
-    marks = {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "mask", "unk")}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words.backend_tokenizer, model_max_length=64, **marks,
-        model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
-    tokenizer.save_pretrained(folder)
+    config = tokenizer_and_config(folder, num_labels=1, initializer_range=SPREAD)
     torch.manual_seed(0)
-    config = ModernBertConfig(
-        vocab_size=size, hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=48,
-        max_position_embeddings=64, num_labels=1, initializer_range=SPREAD, local_attention=16,
-        global_attn_every_n_layers=2, pad_token_id=tokenizer.pad_token_id, cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id, bos_token_id=tokenizer.cls_token_id,
-        eos_token_id=tokenizer.sep_token_id,
-    )  # fmt: skip
     ModernBertForSequenceClassification(config).save_pretrained(folder)
     return folder
 

@@ -16,10 +16,10 @@ import numpy as np
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.candidates import Candidates, candidates_of_run, candidates_of_samples
 from sightline.evaluation.metrics import Qrels, Result, Run, parse_metric, score_rankings
+from sightline.evaluation.recorded import RecordedEvaluator
 from sightline.evaluation.results import (
     DEFAULT_METRICS,
     RetrievalResult,
-    record_evaluation,
     result_of_run,
     with_primary,
 )
@@ -78,7 +78,7 @@ class RerankingResult:
         }
 
 
-class RerankingEvaluator:
+class RerankingEvaluator(RecordedEvaluator):
     """Scores each query's documents with a reranker and measures the order that follows.
 
     Call it with a reranker: ``evaluator(reranker)`` returns a flat dict of means, ``{"ndcg@10": 0.71, "mrr@10": 0.63,
@@ -108,6 +108,8 @@ class RerankingEvaluator:
     """
 
     greater_is_better = True
+
+    kind = "reranking"
 
     def __init__(
         self,
@@ -185,14 +187,6 @@ class RerankingEvaluator:
         self.options = {"show_progress": False} | dict(options or {})
         self.last: RerankingResult | None = None
 
-    @property
-    def prefix(self) -> str:
-        return f"{self.name}_" if self.name else ""
-
-    @property
-    def primary_metric(self) -> str:
-        return f"{self.prefix}{self.primary}"
-
     def __call__(
         self,
         reranker: PairScorer,
@@ -207,12 +201,7 @@ class RerankingEvaluator:
         With ``output_dir``, ``reranking_<name>.json`` there gets the whole result, and
         ``reranking_<name>_history.jsonl`` one more line of means with epoch and step.
         """
-        result = self.evaluate(reranker, ranks)
-        means = result.flat(self.prefix)
-        if output_dir is not None:
-            when = {"epoch": epoch, "steps": steps}
-            record_evaluation(output_dir, "reranking", self.name, when, means, result.to_json())
-        return means
+        return self.tell(self.evaluate(reranker, ranks), output_dir, epoch, steps)
 
     def evaluate(self, reranker: PairScorer, ranks: Ranks | None = None) -> RerankingResult:
         """As calling, with everything that was found; also kept as `last`."""

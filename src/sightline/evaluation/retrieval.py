@@ -23,13 +23,13 @@ from sightline.evaluation.metrics import (
     parse_metric,
     score_hits,
 )
+from sightline.evaluation.recorded import RecordedEvaluator
 from sightline.evaluation.results import (
     DEFAULT_METRICS,
     SHOWN,
     RetrievalResult,
     check_relevant,
     query_text,
-    record_evaluation,
     with_primary,
 )
 from sightline.evaluation.sharing import Search, encode_share, gather_vectors, shared_search
@@ -56,7 +56,7 @@ class RetrievalEncoder(Protocol):
         ...
 
 
-class RetrievalEvaluator:
+class RetrievalEvaluator(RecordedEvaluator):
     """Encode queries and corpus once, search exactly, and score against what is relevant.
 
     Call it with an encoder: ``evaluator(encoder)`` returns a flat dict of means,
@@ -90,6 +90,8 @@ class RetrievalEvaluator:
 
     greater_is_better = True
 
+    kind = "retrieval"
+
     def __init__(
         self,
         queries: Mapping[str, Any],
@@ -121,14 +123,6 @@ class RetrievalEvaluator:
         self.block_scores = block_scores
         self.last: RetrievalResult | None = None
 
-    @property
-    def prefix(self) -> str:
-        return f"{self.name}_" if self.name else ""
-
-    @property
-    def primary_metric(self) -> str:
-        return f"{self.prefix}{self.primary}"
-
     def __call__(
         self,
         encoder: RetrievalEncoder,
@@ -143,12 +137,7 @@ class RetrievalEvaluator:
         With ``output_dir``, ``retrieval_<name>.json`` there gets the whole result, and
         ``retrieval_<name>_history.jsonl`` one more line of means with epoch and step.
         """
-        result = self.evaluate(encoder, ranks)
-        means = result.flat(self.prefix)
-        if output_dir is not None:
-            when = {"epoch": epoch, "steps": steps}
-            record_evaluation(output_dir, "retrieval", self.name, when, means, result.to_json())
-        return means
+        return self.tell(self.evaluate(encoder, ranks), output_dir, epoch, steps)
 
     def evaluate(self, encoder: RetrievalEncoder, ranks: Ranks | None = None) -> RetrievalResult:
         """As calling, with everything that was found; also kept as `last`."""

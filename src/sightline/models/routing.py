@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import nn
 
 from sightline.errors import CheckpointError, ConfigError
-from sightline.models.anatomy import gives_tokens
+from sightline.models.anatomy import dimension_of, gives_tokens
 from sightline.models.modalities import KINDS, singles
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
@@ -128,7 +128,7 @@ def _key(key: RouteKey) -> RouteKey:
 
 def _of_one_dimension(routes: Mapping[str, Sequence[Module]], dim: int | None) -> dict[str, list[Module]]:
     """The routes, those of another dimension with a projection behind."""
-    dims = {name: _dim(parts) for name, parts in routes.items()}
+    dims = {name: dimension_of(parts) for name, parts in routes.items()}
     if dim is None and len(set(dims.values())) > 1:
         told = ", ".join(f"{name} {found}" for name, found in dims.items())
         raise ConfigError(
@@ -147,10 +147,6 @@ def _of_one_dimension(routes: Mapping[str, Sequence[Module]], dim: int | None) -
                 chain.append(Normalize(input_name=reads))
         made.setdefault(tuple(map(id, parts)), chain)
     return {name: made[tuple(map(id, parts))] for name, parts in routes.items()}
-
-
-def _dim(parts: Sequence[Module]) -> int:
-    return [part.output_dim for part in parts if part.output_dim is not None][-1]
 
 
 def _check_reach(router: Router) -> None:

@@ -95,18 +95,7 @@ def qwen3(folder: Path) -> Path:
         ("1_Pooling", THEIRS + "models.Pooling"),
         ("2_Normalize", THEIRS + "models.Normalize"),
     )
-    flags = (
-        "cls_token",
-        "mean_tokens",
-        "max_tokens",
-        "mean_sqrt_len_tokens",
-        "weightedmean_tokens",
-        "lasttoken",
-    )
-    pooling = {f"pooling_mode_{flag}": flag == "lasttoken" for flag in flags}
-    write(
-        folder / "1_Pooling/config.json", {"word_embedding_dimension": 32, **pooling, "include_prompt": True}
-    )
+    _pooling(folder, "lasttoken")
     (folder / "2_Normalize").mkdir()
     task = "Given a web search query, retrieve relevant passages that answer the query"
     write(
@@ -135,18 +124,7 @@ def embedding_gemma(folder: Path) -> Path:
     paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(kinds) if number)]
     modules(folder, *((path, f"{THEIRS}models.{kind}") for path, kind in zip(paths, kinds)))
     write(folder / "sentence_bert_config.json", {"max_seq_length": 256, "do_lower_case": False})
-    flags = (
-        "cls_token",
-        "mean_tokens",
-        "max_tokens",
-        "mean_sqrt_len_tokens",
-        "weightedmean_tokens",
-        "lasttoken",
-    )
-    pooling = {f"pooling_mode_{flag}": flag == "mean_tokens" for flag in flags}
-    write(
-        folder / "1_Pooling/config.json", {"word_embedding_dimension": 32, **pooling, "include_prompt": True}
-    )
+    _pooling(folder, "mean_tokens")
     for path, (into, out) in zip(paths[2:4], ((32, 96), (96, 32))):
         write(
             folder / path / "config.json",
@@ -204,3 +182,12 @@ def t5(folder: Path) -> Path:
         eos_token_id=1, decoder_start_token_id=0,
     )  # fmt: skip
     return save_model(folder, T5ForConditionalGeneration, config)
+
+
+def _pooling(folder: Path, chosen: str) -> None:
+    """The file of ST's Pooling, every mode named, one of them on."""
+    flags = (
+        "cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken",
+    )  # fmt: skip
+    modes = {f"pooling_mode_{flag}": flag == chosen for flag in flags}
+    write(folder / "1_Pooling/config.json", {"word_embedding_dimension": 32, **modes, "include_prompt": True})
