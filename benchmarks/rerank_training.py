@@ -1,6 +1,6 @@
 """Trains a reranker on the demo's training questions, and measures it behind the demo's retriever on the held-out ones.
 
-    make demo && .venv/bin/python benchmarks/rerank_training.py [--demo runs/demo] [--epochs 1] [--negatives 3]
+    make demo && .venv/bin/python benchmarks/rerank_training.py [--demo runs/demo] [--epochs 1] [--negatives 3] [--depths 10 50]
 
 The reranker is MiniLM with a new head. Its negatives are the pages that the retriever confuses with the right one;
 no held-out document is used. The table has the retriever, and the reranker at each depth; the line below says how far
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--output", default="runs/rerank", help="checkpoints and the trained reranker")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--negatives", type=int, default=3)
+    parser.add_argument("--depths", type=int, nargs="+", default=[10, 50], help="pages reranked per question")
     parser.add_argument("--tokens", type=int, default=192, help="of a pair at most")
     arguments = parser.parse_args()
 
@@ -72,7 +73,7 @@ def main() -> None:
     reranker.save_pretrained(Path(arguments.output) / "final")
 
     retriever = encoder_row(encoder, dataset, "text", "test", name="retriever", keep=1000)
-    table = [shown(retriever), *tandem_rows(retriever, reranker, dataset, "test", depths=(10, 50))]
+    table = [shown(retriever), *tandem_rows(retriever, reranker, dataset, "test", depths=arguments.depths)]
     console.print(render_table(table))
     comparisons = [compare(table[0], row) for row in table[1:]]
     for found in comparisons:
