@@ -1,6 +1,6 @@
 """Trains a reranker on the demo's training questions, and measures it behind the demo's retriever on the held-out ones.
 
-    make demo && .venv/bin/python benchmarks/rerank_training.py [--demo runs/demo] [--epochs 1] [--negatives 3] [--depths 10 50]
+    make demo && .venv/bin/python benchmarks/rerank_training.py [--epochs 1] [--negatives 3] [--depths 10 50]
 
 The reranker is MiniLM with a new head. Its negatives are the pages that the retriever confuses with the right one;
 no held-out document is used. The table has the retriever, and the reranker at each depth; the line below says how far
