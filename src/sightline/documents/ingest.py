@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.documents import store
+from sightline.documents.adding import made_questions
 from sightline.documents.pool import Task, read_documents
 from sightline.documents.questions import Names, place_questions, read_questions
 from sightline.documents.records import PAGES_VERSION, Document, IngestSettings, Question, plain_name
@@ -33,7 +34,8 @@ class IngestReport:
         skipped: the files that were refused, each with its cause in ``error``.
         partial: documents of which single pages were left out, each with the causes in ``error``.
         questions: questions in the dataset.
-        dropped: a line for each question whose document was skipped.
+        dropped: a line for each question whose document was skipped, and for each document whose made
+            questions are gone because it changed.
         seconds: wall-clock time.
     """
 
@@ -127,6 +129,8 @@ def ingest(
         share, seed = settings.test_fraction, settings.seed
         sides = assign_splits(ordered, about, given, test_fraction=share, seed=seed)
         placed, dropped = place_questions(asked, ordered, sides)
+        made, lost = made_questions(root, ordered, sides, {item.id for item in placed})
+        placed, dropped = (*placed, *made), (*dropped, *lost)
         ordered = [replace(item, split=sides.get(item.document)) for item in ordered]
         store.write_dataset(root, ordered, placed, _head(folder, settings, made_by, ordered, placed))
         store.prune_images(root, ordered)

@@ -1,7 +1,8 @@
 """Question files: JSON lines ``{"id", "query", "document", "pages": [zero-based]}``, checked line by line.
 
 A collection of images may write ``"image"`` for ``"document"``; ``pages`` may be left out where the
-document has one page. ``"split"`` decides the side of the whole document. Other columns are kept.
+document has one page. ``"split"`` decides the side of the whole document. ``"kind"``, ``"origin"`` and
+``"language"`` are text, see `Question`. Other columns are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sightline.documents.records import SPLITS, Document, Question
+from sightline.documents.records import PERSON, SPLITS, Document, Question
 from sightline.errors import DataError
 
 MAX_ERRORS = 20
@@ -34,6 +35,9 @@ class Asked:
     pages: tuple[int, ...] | None
     split: str | None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    origin: str = PERSON
+    language: str = ""
 
 
 class _Problems:
@@ -163,7 +167,19 @@ def place_questions(
         kept = tuple(page for page in dict.fromkeys(pages) if page in present)
         if kept:
             split = splits[item.document]
-            questions.append(Question(item.id, item.query, item.document, kept, split, item.extra))
+            questions.append(
+                Question(
+                    item.id,
+                    item.query,
+                    item.document,
+                    kept,
+                    split,
+                    item.extra,
+                    kind=item.kind,
+                    origin=item.origin,
+                    language=item.language,
+                )
+            )
         else:
             dropped.append(f"{item.where}: question '{item.id}' is dropped because its pages cannot be read")
     problems.raise_any()
@@ -212,6 +228,26 @@ def _parse(where: str, line: str, names: Names) -> Asked:
             raise DataError(f"'pages' holds something that is no page number: {pages}")
     if split is not None and split not in SPLITS:
         raise DataError(f"split '{split}' is not one of {', '.join(SPLITS)}")
+    kind, origin, language = (_word(record, column) for column in ("kind", "origin", "language"))
     return Asked(
-        where, identity, query.strip(), names.find(name), tuple(pages) if pages else None, split, record
+        where,
+        identity,
+        query.strip(),
+        names.find(name),
+        tuple(pages) if pages else None,
+        split,
+        record,
+        kind=kind,
+        origin=origin or PERSON,
+        language=language,
     )
+
+
+def _word(record: dict[str, Any], column: str) -> str:
+    """Take a column out that holds text where it is there at all; ``""`` where it is not."""
+    value = record.pop(column, None)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(f"'{column}' must be text, not {json.dumps(value)[:60]}")
+    return value.strip()

@@ -12,6 +12,7 @@ from sightline.errors import ConfigError
 
 Status = Literal["ok", "skipped"]
 SPLITS = ("train", "validation", "test")
+PERSON = "person"  # the origin of questions that nobody calls made
 
 # Processors of vision-language models (Qwen's smart_resize among them) refuse longer strips than this.
 MAX_ASPECT = 200
@@ -130,7 +131,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question a person asks, and the pages that answer it.
+    """A question, asked by a person or made from the pages, and the pages that answer it.
 
     Attributes:
         id: unique within the dataset.
@@ -139,6 +140,10 @@ class Question:
         pages: zero-based gold pages, all of them relevant.
         split: that of the document.
         extra: further columns of the question file, as they were.
+        kind: what it asks for; "" where nobody said. Made questions: heading, caption, table, figure, sentence
+            (offline), fact, lookup, chart, topic, multi-page (by a model).
+        origin: who asked: ``"person"``, ``"offline"`` or ``"model:<name>"``.
+        language: ISO 639-1, ``""`` where unknown.
     """
 
     id: str
@@ -147,6 +152,9 @@ class Question:
     pages: tuple[int, ...]
     split: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    origin: str = PERSON
+    language: str = ""
 
     @property
     def page_ids(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightline.documents.records import Document, Page, Question
+from sightline.documents.records import PERSON, Document, Page, Question
 from sightline.errors import DataError
 from sightline.files import write_json
 
@@ -30,10 +30,12 @@ FORMAT = "sightline-dataset"
 VERSION = 1
 HEAD = "dataset.json"
 JOURNAL = "ingest.journal"
-TABLES = ("pages.parquet", "documents.parquet", "questions.parquet")
+QUESTIONS = "questions.parquet"
+# Questions come first: until the documents are replaced, too, they are compared with the old ones again.
+TABLES = (QUESTIONS, "pages.parquet", "documents.parquet")
 SYNC_SECONDS = 1.0
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
-_QUESTION_COLUMNS = ("id", "query", "document", "pages", "split")
+_QUESTION_COLUMNS = ("id", "query", "document", "pages", "split", "kind", "origin", "language")
 
 
 def read_head(root: Path) -> dict[str, Any]:
@@ -62,10 +64,10 @@ def read_head(root: Path) -> dict[str, Any]:
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Hold the folder for one ingest; the lock ends with the process, even after kill -9.
+    """Hold the folder for one writer; the lock ends with the process, even after kill -9.
 
     Raises:
-        DataError: when another ingest has it.
+        DataError: when another process has it.
     """
     import fcntl
 
@@ -75,7 +77,7 @@ def locked(root: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(
-                f"{root}: another ingest is writing here; wait for it or choose another folder"
+                f"{root}: another `sightline` is writing here; wait for it or choose another folder"
             ) from error
         yield
     finally:
@@ -153,7 +155,7 @@ def write_dataset(
     root: Path, documents: Sequence[Document], questions: Sequence[Question], head: Mapping[str, Any]
 ) -> None:
     """Replace the dataset in ``root``: tables first, dataset.json last, so that no mixture can be loaded."""
-    tables = (_pages_table(documents), _documents_table(documents), _questions_table(questions))
+    tables = (_questions_table(questions), _pages_table(documents), _documents_table(documents))
     for name, table in zip(TABLES, tables):
         _write_table(root / f".{name}.tmp", table)
     (root / HEAD).unlink(missing_ok=True)
@@ -161,6 +163,17 @@ def write_dataset(
         (root / f".{name}.tmp").replace(root / name)
     write_json(root / HEAD, {"format": FORMAT, "version": VERSION, **head})
     (root / JOURNAL).unlink(missing_ok=True)
+
+
+def write_questions(root: Path, questions: Sequence[Question]) -> None:
+    """Replace the questions of a finished dataset in one step; its head's count follows."""
+    aside = root / f".{QUESTIONS}.tmp"
+    _write_table(aside, _questions_table(questions))
+    aside.replace(root / QUESTIONS)
+    head = read_head(root)
+    counts = {**head.get("counts", {}), "questions": len(questions)}
+    if counts != head.get("counts"):
+        write_json(root / HEAD, {**head, "counts": counts})
 
 
 def prune_images(root: Path, documents: Iterable[Document]) -> None:
@@ -192,9 +205,12 @@ def read_questions_table(root: Path) -> tuple[Question, ...]:
             document=row["document"],
             pages=tuple(row["pages"]),
             split=row["split"],
+            kind=row.get("kind") or "",
+            origin=row.get("origin") or PERSON,
+            language=row.get("language") or "",
             extra={name: value for name, value in row.items() if name not in _QUESTION_COLUMNS},
         )
-        for row in _rows(root / "questions.parquet")
+        for row in _rows(root / QUESTIONS)
     )
 
 
@@ -256,6 +272,9 @@ def _questions_table(questions: Sequence[Question]) -> pa.Table:
         "document": pa.array([item.document for item in questions], pa.string()),
         "pages": pa.array([list(item.pages) for item in questions], pa.list_(pa.int32())),
         "split": pa.array([item.split for item in questions], pa.string()),
+        "kind": pa.array([item.kind for item in questions], pa.string()),
+        "origin": pa.array([item.origin for item in questions], pa.string()),
+        "language": pa.array([item.language for item in questions], pa.string()),
     }
     for name in sorted({name for item in questions for name in item.extra}):
         values = [item.extra.get(name) for item in questions]
