@@ -169,9 +169,10 @@ def test_an_ingest_killed_while_it_replaced_the_tables_loses_no_question(folder,
                 moved.append(target)
             return real(self, target)
 
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", move)
-            again(folder)
+            with pytest.raises(Killed):
+                again(folder)
         assert not (root / "dataset.json").exists()
         again(folder)
         assert [item.id for item in Dataset.load(root).questions()] == ["p1", "m1"]
@@ -183,9 +184,10 @@ def test_a_killed_addition_leaves_the_old_or_the_new_questions(folder, monkeypat
     def killed(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(store, "write_json", killed)  # between the table and the head's count
-        add_questions(root, [made("m1")])
+        with pytest.raises(KeyboardInterrupt):
+            add_questions(root, [made("m1")])
     assert [item.id for item in Dataset.load(root).questions()] == ["p1", "m1"]
     assert add_questions(root, [made("m1")]).present == 1
     assert json.loads((root / "dataset.json").read_text())["counts"]["questions"] == 2
