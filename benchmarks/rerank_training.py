@@ -49,7 +49,8 @@ def main() -> None:
 
     import sightline as sl
     from sightline.demo.model import minilm_folder
-    from sightline.evaluation.rows import compare, write_results
+    from sightline.evaluation.rows import compare
+    from sightline.evaluation.saved import write_results
     from sightline.evaluation.summary import render_table
     from sightline.runs.evaluate import encoder_row
     from sightline.runs.tandem import shown, tandem_rows

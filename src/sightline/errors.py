@@ -43,6 +43,30 @@ class DataError(SightlineError):
     """A dataset, question file or column is wrong; names the file, the row and the column."""
 
 
+class Problems:
+    """What is wrong with a file, collected so that a person mends it once and not line by line."""
+
+    shown = 20
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, where: str, message: str) -> None:
+        """Note ``message`` about a place such as ``"questions.jsonl:12"``."""
+        self.found.append(f"{where}: {message}")
+
+    def raise_any(self) -> None:
+        """Do nothing where nothing is wrong.
+
+        Raises:
+            DataError: with the first 20 problems, a line each, and the number of the others.
+        """
+        if self.found:
+            rest = len(self.found) - self.shown
+            more = [f"and {rest} more"] if rest > 0 else []
+            raise DataError("\n".join([*self.found[: self.shown], *more]))
+
+
 class CheckpointError(SightlineError):
     """A checkpoint cannot be read or written faithfully."""
 

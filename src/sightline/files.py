@@ -1,11 +1,16 @@
-"""Files that are replaced in one step, so that a killed process leaves the old one or the new one, whole."""
+"""Files and folders that appear in one step, so that a killed process leaves the old one or the new one, whole."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sightline.errors import DataError
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, errors: str = "strict") -> Path:
@@ -30,11 +35,7 @@ def write_text(path: str | os.PathLike[str], text: str, *, errors: str = "strict
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _sync(path.parent)
     return path
 
 
@@ -48,3 +49,68 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     return write_text(path, text, errors="backslashreplace")
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to be filled, which gets its name when it is whole; when filling it fails, nothing is left.
+
+    Args:
+        path: the folder; it must not exist, or be empty.
+
+    Raises:
+        DataError: something is there already, or it cannot be made.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise DataError(f"{path} is there already; name a new folder")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be made ({error.strerror})") from error
+    try:
+        yield aside
+        for file in aside.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        if path.exists():
+            path.rmdir()
+        os.replace(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _sync(path.parent)
+
+
+def text_lines(path: Path, what: str) -> Iterator[tuple[str, str]]:
+    """``("file.tsv:12", line)`` of each line that is not blank.
+
+    Args:
+        path: UTF-8 text, read a line at a time.
+        what: the kind of file, for messages.
+
+    Raises:
+        DataError: no such file, not readable, or not UTF-8; names the line.
+    """
+    try:
+        with path.open("rb") as file:
+            # As bytes, so that a line that is not UTF-8 can be named. Not splitlines(): JSON strings may hold U+2028.
+            for number, raw in enumerate(file, start=1):
+                try:
+                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    raise DataError(f"{path}:{number}: not UTF-8 text; save the file as UTF-8") from error
+                if line.strip():
+                    yield f"{path.name}:{number}", line
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such {what}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -17,7 +17,7 @@ from sightline.cli import main as cli
 from sightline.errors import DataError
 from support.processes import heed_interrupts
 
-COMMANDS = ("demo", "ingest", "train", "eval", "index", "search")
+COMMANDS = ("demo", "ingest", "train", "eval", "compare", "convert", "index", "search")
 
 
 def sightline(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,8 @@ import torch
 from sightline.errors import DataError
 from sightline.evaluation.results import RetrievalResult, result_of_run
 from sightline.evaluation.retrieval import score_embeddings
-from sightline.evaluation.rows import Row, compare, headline, standard_comparisons, write_results
+from sightline.evaluation.rows import Row, compare, headline, standard_comparisons
+from sightline.evaluation.saved import write_results
 from sightline.evaluation.significance import bootstrap_mean, paired_bootstrap
 from sightline.types import Embeddings
 

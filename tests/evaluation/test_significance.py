@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from sightline.errors import ConfigError, DataError
-from sightline.evaluation.significance import bootstrap_mean, paired_bootstrap, randomization_test
+from sightline.evaluation.significance import (
+    bootstrap_mean,
+    bootstrap_means,
+    holm,
+    paired_bootstrap,
+    randomization_test,
+)
 
 
 def test_interval_agrees_with_scipy() -> None:
@@ -89,3 +95,26 @@ def test_wrong_arguments_are_named() -> None:
         bootstrap_mean([0.1, 0.2], groups=["a"])
     with pytest.raises(ConfigError, match="confidence"):
         bootstrap_mean([0.1], confidence=95)
+
+
+def test_several_metrics_from_the_same_draws() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.random(50), rng.random(50)
+    together = bootstrap_means([first, second])
+    for found, scores in zip(together, (first, second), strict=True):
+        alone = bootstrap_mean(scores)
+        assert (found.mean, found.low, found.high) == pytest.approx((alone.mean, alone.low, alone.high))
+    # The interval of a sum is that of the summed scores only where the draws are the same.
+    total = bootstrap_means([first, -first])
+    assert total[0].low == pytest.approx(-total[1].high)
+    assert bootstrap_means([]) == []
+    with pytest.raises(DataError, match="different numbers of scores"):
+        bootstrap_means([[0.1, 0.2], [0.1]])
+
+
+def test_holm() -> None:
+    # Holm's own example of three: 0.01 * 3, 0.02 * 2, and the last not below the one before.
+    assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
+    assert holm([]) == []

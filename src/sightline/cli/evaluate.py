@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,9 @@ import typer
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder of a model, or a name on the Hub.")],
-    dataset: Annotated[Path, typer.Argument(help="Folder made by `sightline ingest`.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder made by `sightline ingest`, or in the layout of BEIR or ViDoRe.")
+    ],
     split: Annotated[
         str, typer.Option(metavar="NAME", help='Split whose questions are asked; "all" for every question.')
     ] = "test",
@@ -26,6 +27,14 @@ def evaluate(
     dims: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Also measure at these embedding dimensions.")
     ] = None,
+    precisions: Annotated[
+        str,
+        typer.Option(
+            metavar="P,P,...",
+            help="How to keep the vectors, measured at every dimension: float32, float16, int8, binary, "
+            "binary+query, binary+int8.",
+        ),
+    ] = "float32",
     compare: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL", help="Another model to measure first, the untuned one say."),
@@ -58,23 +67,34 @@ def evaluate(
     The pages searched are those of the split's documents. Differences between models come with a bootstrap
     interval over questions, whole documents at a time.
     """
-    from sightline.cli.console import notes, results, show_results, write_json
+    from sightline.cli.console import (
+        check_place,
+        notes,
+        numbers_of,
+        results,
+        show_breakdown,
+        show_results,
+        show_sizes,
+        words_of,
+        write_json,
+    )
     from sightline.cli.models import quiet_transformers
     from sightline.runs.compare import compare_models
 
     for path in (output, report):
         if path is not None:
-            _check_place(path)
+            check_place(path)
     quiet_transformers()
-    views = _list(fields) if fields else None
-    widths = _numbers(dims, "--dims") if dims else None
-    depths = _numbers(rerank_depths, "--rerank-depths")
+    views = words_of(fields) if fields else None
+    widths = numbers_of(dims, "--dims") if dims else None
+    depths = numbers_of(rerank_depths, "--rerank-depths")
     found = compare_models(
         [*(compare or []), model],
         dataset,
         split=None if split == "all" else split,
         views=views,
         dims=widths,
+        precisions=words_of(precisions),
         bm25=bm25,
         within_document=within_document,
         reranker=reranker,
@@ -91,33 +111,8 @@ def evaluate(
         return
     console = results()
     show_results(console, found)
+    show_sizes(console, found.rows)
+    show_breakdown(console, found.rows[-1])
     for path in (output, report):
         if path is not None:
             console.print(f"written: {path}", soft_wrap=True)
-
-
-def _check_place(path: Path) -> None:
-    """Fail before the measuring, not after it, where results could not be written.
-
-    Raises:
-        OSError: the folder cannot be made.
-        ConfigError: `path` is a folder, or its folder is not for us to write in.
-    """
-    from sightline.errors import ConfigError
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; name a file in it")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{path.parent}: no permission to write there; name another place")
-
-
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    wrong = [part for part in _list(text) if not part.isdecimal() or int(part) < 1]
-    if wrong:
-        raise typer.BadParameter(f"{wrong[0]!r} is no whole number above 0", param_hint=option)
-    return [int(part) for part in _list(text)]

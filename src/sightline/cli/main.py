@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from sightline import __version__
-from sightline.cli import demo, evaluate, index, ingest, search, train
+from sightline.cli import compare, convert, demo, evaluate, index, ingest, search, train
 from sightline.errors import SightlineError, StoppedError
 
 # Typer moved from click to a copy of it; both descend from a ClickException, which carries usage errors.
@@ -83,6 +83,8 @@ app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("convert")(convert.convert)
 app.command("index")(index.index)
 app.command("search")(search.search)
 

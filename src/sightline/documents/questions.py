@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sightline.documents.records import PERSON, SPLITS, Document, Question
-from sightline.errors import DataError
-
-MAX_ERRORS = 20
+from sightline.errors import DataError, Problems
+from sightline.files import text_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +37,6 @@ class Asked:
     kind: str = ""
     origin: str = PERSON
     language: str = ""
-
-
-class _Problems:
-    """Collects what is wrong, so that a person mends a file once and not line by line."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def add(self, where: str, message: str) -> None:
-        self.found.append(f"{where}: {message}")
-
-    def raise_any(self) -> None:
-        if self.found:
-            rest = len(self.found) - MAX_ERRORS
-            more = [f"and {rest} more"] if rest > 0 else []
-            raise DataError("\n".join([*self.found[:MAX_ERRORS], *more]))
 
 
 class Names:
@@ -98,12 +81,12 @@ def read_questions(paths: Sequence[Path], documents: Iterable[str]) -> list[Aske
     Raises:
         DataError: naming file and line of everything wrong, up to 20 at once.
     """
-    names, problems = Names(documents), _Problems()
+    names, problems = Names(documents), Problems()
     asked: list[Asked] = []
     first_use: dict[str, str] = {}
     sides: dict[str, Asked] = {}
     for path in paths:
-        for where, line in _lines(path):
+        for where, line in text_lines(path, "question file"):
             try:
                 item = _parse(where, line, names)
             except DataError as error:
@@ -137,7 +120,7 @@ def place_questions(
         DataError: naming file and line where a page is outside its document.
     """
     by_name = {item.document: item for item in documents}
-    problems = _Problems()
+    problems = Problems()
     questions: list[Question] = []
     dropped: list[str] = []
     for item in asked:
@@ -184,22 +167,6 @@ def place_questions(
             dropped.append(f"{item.where}: question '{item.id}' is dropped because its pages cannot be read")
     problems.raise_any()
     return tuple(questions), tuple(dropped)
-
-
-def _lines(path: Path) -> Iterable[tuple[str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such question file") from error
-    except UnicodeDecodeError as error:
-        row = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{row}: not UTF-8 text; save the file as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    # Not splitlines(): JSON strings may hold U+2028, which that takes for the end of a line.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield f"{path.name}:{number}", line
 
 
 def _parse(where: str, line: str, names: Names) -> Asked:

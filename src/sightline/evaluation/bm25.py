@@ -80,6 +80,12 @@ class BM25:
         norms_N = k1 * (1 - b + b * lengths_N / max(lengths_N.mean(), 1.0))
         self._weights_P = idf[term_of_P[order_P]] * tf_P / (tf_P + norms_N[self._documents_P])
 
+    @property
+    def nbytes(self) -> int:
+        """What the index takes: its arrays, and the terms in UTF-8."""
+        arrays = self._documents_P.nbytes + self._weights_P.nbytes + self._starts.nbytes
+        return arrays + sum(len(term.encode()) for term in self._terms)
+
     def search(self, query: str, k: int = 10) -> list[tuple[str, float]]:
         """The ``k`` best (document id, score), best first; only documents sharing a term with the query."""
         scores_N = np.zeros(len(self.ids))

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.best import Best, ordered
@@ -48,6 +48,21 @@ _QUERIES = 1024
 _READ = 2**13
 
 
+class StoredVectors(Protocol):
+    """Vectors kept in some form of their own, decoded a block at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """(n, D) floats of these rows, on the CPU."""
+        ...
+
+
 @dataclass(frozen=True)
 class TopK:
     """The K best documents per query, best first; on the CPU.
@@ -63,7 +78,7 @@ class TopK:
 
 def search_top_k(
     queries_QD: Tensor,
-    documents_ND: Tensor | np.ndarray,
+    documents_ND: Tensor | np.ndarray | StoredVectors,
     k: int,
     *,
     dims: Sequence[int] | None = None,
@@ -79,8 +94,8 @@ def search_top_k(
 
     Args:
         queries_QD: float vectors on any device.
-        documents_ND: float vectors on any device, or an array, which may be memory-mapped. Both are compared in
-            float32.
+        documents_ND: float vectors on any device; an array, which may be memory-mapped; or vectors that are decoded
+            a block at a time. All are compared in float32.
         k: results per query; fewer come back where there are fewer documents.
         dims: prefix lengths, by default the full width only. Cosine renormalises every prefix.
         similarity: one of `SIMILARITIES`, as ``Encoder.similarity_fn_name`` says.
@@ -113,7 +128,7 @@ def search_top_k(
     while start < len(documents_ND):
         # What is known after the first block has to keep most others out.
         size = min(max(1024, 16 * k) if start == 0 else _READ, max(1, block_scores // block_queries))
-        documents_nD = _read(documents_ND[start : start + size]).to(device, torch.float32)
+        documents_nD = _read(documents_ND, start, size).to(device, torch.float32)
         # A sum of finite numbers may overflow, so this only says where to look.
         if not bool(torch.isfinite(documents_nD.sum())):
             _check_finite("documents", documents_ND)
@@ -163,23 +178,28 @@ def merge_shards(shards: Sequence[Mapping[int, TopK]], k: int) -> dict[int, TopK
     return merged
 
 
-def _read(vectors: Tensor | np.ndarray) -> Tensor:
+def _read(vectors: Tensor | np.ndarray | StoredVectors, start: int, count: int) -> Tensor:
     """A part of the documents as a tensor; of an array a copy, because a mapped one may not be written to."""
     import torch
 
-    return vectors if isinstance(vectors, torch.Tensor) else torch.from_numpy(vectors.astype("float32"))
+    part = vectors[start : start + count]
+    return part if isinstance(part, torch.Tensor) else torch.from_numpy(part.astype("float32"))
 
 
 def _check(
-    queries_QD: Tensor, documents_ND: Tensor | np.ndarray, k: int, dims: Sequence[int], similarity: str
+    queries_QD: Tensor,
+    documents_ND: Tensor | np.ndarray | StoredVectors,
+    k: int,
+    dims: Sequence[int],
+    similarity: str,
 ) -> None:
     if similarity not in SIMILARITIES:
         raise ConfigError(f"unknown similarity '{similarity}': use one of {', '.join(SIMILARITIES)}")
     if k < 1:
         raise ConfigError(f"k is {k}: ask for at least one result")
     for what, vectors in (("queries", queries_QD), ("documents", documents_ND)):
-        if vectors.ndim != 2:
-            shape = tuple(vectors.shape)
+        shape = tuple(vectors.shape)
+        if len(shape) != 2:
             raise DataError(f"the {what} need one vector each, shape (count, dimension); these are {shape}")
         if len(vectors) == 0:
             raise DataError(f"there are no {what} to search")
@@ -191,11 +211,11 @@ def _check(
         raise ConfigError(f"dims {list(dims)} must be between 1 and the embedding's {width} dimensions")
 
 
-def _check_finite(what: str, vectors: Tensor | np.ndarray) -> None:
+def _check_finite(what: str, vectors: Tensor | np.ndarray | StoredVectors) -> None:
     import torch
 
     # In pieces, because isfinite makes copies of its argument.
-    pieces = (_read(vectors[start : start + _READ]) for start in range(0, len(vectors), _READ))
+    pieces = (_read(vectors, start, _READ) for start in range(0, len(vectors), _READ))
     finite = torch.cat([torch.isfinite(piece).all(dim=1) for piece in pieces])
     if not bool(finite.all()):
         bad = torch.nonzero(~finite).flatten()

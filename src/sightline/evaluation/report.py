@@ -17,7 +17,8 @@ from typing import Any
 from sightline.errors import DataError
 from sightline.evaluation.charts import Line, dimension_curve, interval_bar, score_limits, stacked_bar
 from sightline.evaluation.gallery import Thumbnails, changes, query_cards, worst_queries
-from sightline.evaluation.rows import BASELINE, Comparison, Row, headline, made_with, standard_comparisons
+from sightline.evaluation.rows import BASELINE, Comparison, Row, headline, standard_comparisons
+from sightline.evaluation.saved import made_with
 from sightline.evaluation.summary import (
     best_of,
     cell,

@@ -17,12 +17,7 @@ from sightline.errors import ConfigError, DataError
 from sightline.evaluation.candidates import Candidates, candidates_of_run, candidates_of_samples
 from sightline.evaluation.metrics import Qrels, Result, Run, parse_metric, score_rankings
 from sightline.evaluation.recorded import RecordedEvaluator
-from sightline.evaluation.results import (
-    DEFAULT_METRICS,
-    RetrievalResult,
-    result_of_run,
-    with_primary,
-)
+from sightline.evaluation.results import with_primary
 
 if TYPE_CHECKING:
     from sightline.training.distributed import Ranks
@@ -282,46 +277,6 @@ def rerank_run(
     candidates = candidates_of_run(asked, corpus, None, run, depth=_greatest([depth]))
     scores = score_candidates(reranker, candidates, {"show_progress": False} | options, None)
     return _as_run(candidates, scores, depth)
-
-
-def reranked_results(
-    reranker: PairScorer,
-    queries: Mapping[str, Any],
-    corpus: Mapping[str, Any],
-    relevant: Qrels,
-    run: Run,
-    depths: Sequence[int],
-    *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    primary: str = "ndcg@10",
-    **options: Any,
-) -> dict[int, RetrievalResult]:
-    """A retriever and a reranker in tandem: a row of the results table per depth, all from one scoring.
-
-    Args:
-        reranker: gives one score per pair.
-        queries, corpus, relevant, run: as of `RerankingEvaluator.of_run`.
-        depths: how many documents are reranked.
-        metrics, primary: what to compute.
-        options: keyword arguments for ``predict``.
-
-    Raises:
-        DataError, ConfigError: as `RerankingEvaluator.of_run`.
-    """
-    candidates = candidates_of_run(queries, corpus, relevant, run, depth=_greatest(depths))
-    scores = score_candidates(reranker, candidates, {"show_progress": False} | options, None)
-    return {
-        depth: result_of_run(
-            queries,
-            _as_run(candidates, scores, depth),
-            relevant,
-            corpus=corpus,
-            metrics=metrics,
-            primary=primary,
-            facts={"reranked": depth},
-        )
-        for depth in depths
-    }
 
 
 def _as_run(

@@ -22,6 +22,7 @@ from sightline.evaluation.metrics import (
     rank_documents,
     score_rankings,
 )
+from sightline.evaluation.storage import Cell, Cost
 from sightline.files import write_json
 
 DEFAULT_METRICS = (
@@ -29,6 +30,7 @@ DEFAULT_METRICS = (
     "map",
     "mrr@10",
     "recall@1",
+    "recall@5",
     "recall@10",
     "recall@100",
     "precision@10",
@@ -37,6 +39,9 @@ DEFAULT_METRICS = (
 )
 SHOWN = 10
 """Retrieved documents kept per query."""
+
+Facets = Mapping[str, Mapping[str, str]]
+"""What questions are told apart by: ``{"kind": {query id: "table"}, "language": {query id: "de"}}``."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class RetrievalResult:
         relevant: query -> {document id: gain}.
         corpus_size: documents searched.
         facts: how it was made, for the report: similarity, embedding dimension, seconds.
+        cells: other ways to keep the same vectors, and rerankers behind them; empty where none were measured.
+        cost: of the system as ``scores`` measure it; None where it is not known.
+        facets: what the queries are told apart by, for breakdowns.
     """
 
     scores: Result
@@ -64,6 +72,9 @@ class RetrievalResult:
     relevant: dict[str, dict[str, float]]
     corpus_size: int
     facts: dict[str, Any] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
+    cost: Cost | None = None
+    facets: Facets = field(default_factory=dict)
 
     def per_query(self, metric: str | None = None, dim: int | None = None) -> dict[str, float]:
         """Query -> score, by default of the primary metric at full width."""
@@ -104,6 +115,9 @@ def result_of_run(
     metrics: Sequence[str] = DEFAULT_METRICS,
     primary: str = "ndcg@10",
     facts: Mapping[str, Any] | None = None,
+    facets: Facets | None = None,
+    cost: Cost | None = None,
+    keep: int = SHOWN,
 ) -> RetrievalResult:
     """Score what any system retrieved, e.g. ``BM25(texts).run(queries)`` or a hybrid search.
 
@@ -113,7 +127,8 @@ def result_of_run(
         relevant: query -> relevant documents, as a set or with gains.
         corpus: ids of the documents that were searched.
         metrics, primary: what to compute; ``primary`` is added where it is missing.
-        facts: for the report.
+        facts, facets, cost: as of `RetrievalResult`.
+        keep: documents kept per query.
 
     Raises:
         DataError: see `check_relevant`.
@@ -129,12 +144,14 @@ def result_of_run(
         scores=scores,
         by_dim={},
         primary=primary,
-        top={qid: [(d, float(run[qid][d])) for d in ranked[qid][:SHOWN]] for qid in queries},
+        top={qid: [(d, float(run[qid][d])) for d in ranked[qid][:keep]] for qid in queries},
         first_rank={qid: first_relevant_rank(gains_K[qid]) for qid in queries},
         queries={qid: query_text(value) for qid, value in queries.items()},
         relevant=gains,
         corpus_size=len(documents),
         facts=dict(facts or {}),
+        cost=cost,
+        facets=facets or {},
     )
 
 

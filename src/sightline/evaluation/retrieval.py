@@ -1,32 +1,24 @@
 """Retrieval evaluation of an encoder: encode once, report every Matryoshka dimension.
 
-Shape letters: Q queries, K ranks kept, J pairs of a query and a document relevant to it, H of them found.
+Shape letters: Q queries, K ranks kept.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from sightline.errors import ConfigError, DataError
-from sightline.evaluation.metrics import (
-    Hits,
-    Judgments,
-    Qrels,
-    Result,
-    best_possible,
-    merge_results,
-    parse_metric,
-    score_hits,
-)
+from sightline.evaluation.judging import Judge
+from sightline.evaluation.metrics import Qrels, Result, merge_results, parse_metric
 from sightline.evaluation.recorded import RecordedEvaluator
 from sightline.evaluation.results import (
     DEFAULT_METRICS,
     SHOWN,
+    Facets,
     RetrievalResult,
     check_relevant,
     query_text,
@@ -39,7 +31,6 @@ if TYPE_CHECKING:
     from sightline.training.distributed import Ranks
 
 _QUERIES_AT_ONCE = 1024
-_PAIRS_AT_ONCE = 4096
 
 
 class RetrievalEncoder(Protocol):
@@ -54,6 +45,23 @@ class RetrievalEncoder(Protocol):
     def encode_document(self, inputs: Sequence[Any], **options: Any) -> Embeddings:
         """One vector per document, in order."""
         ...
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors that everything else is computed from.
+
+    Attributes:
+        queries: one per query, in the evaluator's order.
+        documents: one per document, in the evaluator's order; with ranks those of this one, None for none.
+        similarity: the model's.
+        seconds: what encoding took, by part.
+    """
+
+    queries: Embeddings
+    documents: Embeddings | None
+    similarity: str
+    seconds: dict[str, float]
 
 
 class RetrievalEvaluator(RecordedEvaluator):
@@ -77,6 +85,7 @@ class RetrievalEvaluator(RecordedEvaluator):
         query_options, document_options: keyword arguments for ``encode_query`` and ``encode_document``,
             e.g. ``{"prompt": "Instruct: ..."}``.
         block_scores: see `search_top_k`.
+        facets: what the queries are told apart by; handed on to the result.
 
     Attributes:
         primary_metric: name of the deciding metric in the returned dict.
@@ -107,6 +116,7 @@ class RetrievalEvaluator(RecordedEvaluator):
         query_options: Mapping[str, Any] | None = None,
         document_options: Mapping[str, Any] | None = None,
         block_scores: int = 2**24,
+        facets: Facets | None = None,
     ) -> None:
         self.relevant = check_relevant(queries, corpus, relevant)
         self.queries = dict(queries)
@@ -121,6 +131,7 @@ class RetrievalEvaluator(RecordedEvaluator):
         self.query_options = dict(query_options or {})
         self.document_options = dict(document_options or {})
         self.block_scores = block_scores
+        self.facets = facets or {}
         self.last: RetrievalResult | None = None
 
     def __call__(
@@ -141,6 +152,10 @@ class RetrievalEvaluator(RecordedEvaluator):
 
     def evaluate(self, encoder: RetrievalEncoder, ranks: Ranks | None = None) -> RetrievalResult:
         """As calling, with everything that was found; also kept as `last`."""
+        return self.score(self.encode(encoder, ranks), ranks)
+
+    def encode(self, encoder: RetrievalEncoder, ranks: Ranks | None = None) -> Encoded:
+        """The vectors of all queries, and of this rank's documents."""
         started = time.perf_counter()
         own = encode_share(
             encoder.encode_query, list(self.queries.values()), self.query_options, ranks, "queries"
@@ -152,37 +167,41 @@ class RetrievalEvaluator(RecordedEvaluator):
         queries_done = time.perf_counter()
         values = list(self.corpus.values())
         documents = encode_share(encoder.encode_document, values, self.document_options, ranks, "documents")
-        documents_done = time.perf_counter()
-        dims = tuple(dict.fromkeys((queries.dim, *self.dims)))
-        similarity = encoder.similarity_fn_name
+        seconds = {
+            "encode queries": round(queries_done - started, 3),
+            "encode corpus": round(time.perf_counter() - queries_done, 3),
+        }
+        return Encoded(queries, documents, encoder.similarity_fn_name, seconds)
+
+    def score(self, encoded: Encoded, ranks: Ranks | None = None) -> RetrievalResult:
+        """Searches vectors and scores what is found; also kept as `last`."""
+        started = time.perf_counter()
+        full, similarity = encoded.queries.dim, encoded.similarity
         search = shared_search(
-            queries,
-            documents,
-            len(values),
+            encoded.queries,
+            encoded.documents,
+            len(self.corpus),
             ranks,
             depth=self.depth,
-            dims=dims,
+            dims=tuple(dict.fromkeys((full, *self.dims))),
             similarity=similarity,
             block_scores=self.block_scores,
         )
-        self.last = _score(
+        found = _score(
             self.queries,
             list(self.corpus),
             self.relevant,
             search,
-            full=queries.dim,
+            full=full,
             dims=self.dims,
             metrics=self.metrics,
             primary=self.primary,
             keep=self.keep,
         )
-        self.last.facts["similarity"] = similarity
-        self.last.facts["embedding dimension"] = queries.dim
-        self.last.facts["seconds"] = {
-            "encode queries": round(queries_done - started, 3),
-            "encode corpus": round(documents_done - queries_done, 3),
-            "search": round(time.perf_counter() - documents_done, 3),
-        }
+        found.facts["similarity"] = similarity
+        found.facts["embedding dimension"] = full
+        found.facts["seconds"] = {**encoded.seconds, "search": round(time.perf_counter() - started, 3)}
+        self.last = replace(found, facets=self.facets)
         return self.last
 
 
@@ -260,20 +279,17 @@ def _score(
         full: the full width.
         dims, metrics, primary, keep: as of `RetrievalEvaluator`.
     """
-    position = {docid: number for number, docid in enumerate(ids)}
+    judge = Judge(ids, relevant, metrics)
     parts: dict[int, list[Result]] = {dim: [] for dim in dict.fromkeys((full, *dims))}
     top: dict[str, list[tuple[str, float]]] = {}
     first_rank: dict[str, int | None] = {}
     qids = list(queries)
-    relevant_at = [_relevant_places(relevant[qid], position) for qid in qids]
     for start in range(0, len(qids), _QUERIES_AT_ONCE):
         block = qids[start : start + _QUERIES_AT_ONCE]
         found = search(start, start + len(block))
-        ideal, relevant_Q = best_possible(relevant[qid] for qid in block)
         for dim, best in found.items():
-            hits = _hits(best.indices.numpy(), relevant_at[start : start + len(block)])
-            retrieved_Q = np.full(len(block), best.indices.shape[1])
-            parts[dim].append(score_hits(block, Judgments(hits, ideal, relevant_Q, retrieved_Q), metrics))
+            scores, hits = judge.scores(block, best.indices.numpy())
+            parts[dim].append(scores)
             if dim == full:
                 # From the last to the first, so that the first stays.
                 ranks = dict(zip(hits.list_H[::-1].tolist(), hits.rank_H[::-1].tolist()))
@@ -292,32 +308,6 @@ def _score(
         relevant=relevant,
         corpus_size=len(ids),
     )
-
-
-def _relevant_places(
-    judged: Mapping[str, float], position: Mapping[str, int]
-) -> tuple[list[int], list[float]]:
-    """Indices and gains of the relevant documents of one query."""
-    known = {position[docid]: gain for docid, gain in judged.items() if gain > 0}
-    return list(known), list(known.values())
-
-
-def _hits(found_QK: np.ndarray, relevant_at: Sequence[tuple[list[int], list[float]]]) -> Hits:
-    """Where the relevant documents of each query stand among those found."""
-    query_J = np.repeat(np.arange(len(relevant_at)), [len(places) for places, _ in relevant_at])
-    place_J = np.array([place for places, _ in relevant_at for place in places], dtype=np.int64)
-    gain_J = np.array([gain for _, gains in relevant_at for gain in gains])
-    pairs, ranks = [], []
-    # Compared in pieces, for queries with thousands of relevant documents.
-    for start in range(0, len(place_J), _PAIRS_AT_ONCE):
-        piece = slice(start, start + _PAIRS_AT_ONCE)
-        number, rank = np.nonzero(found_QK[query_J[piece]] == place_J[piece, None])
-        pairs.append(number + start)
-        ranks.append(rank + 1)
-    pair_H, rank_H = np.concatenate(pairs), np.concatenate(ranks)
-    order_H = np.lexsort((rank_H, query_J[pair_H]))
-    pair_H, rank_H = pair_H[order_H], rank_H[order_H]
-    return Hits(query_J[pair_H], rank_H, gain_J[pair_H])
 
 
 def _depth(metrics: Sequence[str], depth: int) -> int:

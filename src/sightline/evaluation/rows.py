@@ -1,24 +1,25 @@
-"""Rows of the results table, what separates them, and ``results.json``."""
+"""Rows of the results table, and what separates them."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from os import PathLike
-from pathlib import Path
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from sightline.errors import DataError
 from sightline.evaluation.results import RetrievalResult
-from sightline.evaluation.significance import Interval, bootstrap_mean, paired_bootstrap, randomization_test
-from sightline.files import write_json
+from sightline.evaluation.significance import (
+    Interval,
+    bootstrap_means,
+    holm,
+    paired_bootstrap,
+    randomization_test,
+)
 
 BASELINE = "bm25"
+SIGNIFICANT = 0.05
 _FEW_DOCUMENTS = 10
-_PACKAGES = ("sightline", "torch", "transformers", "numpy", "datasets", "accelerate", "peft")
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,24 @@ class Row:
     def label(self) -> str:
         return f"{self.name} ({self.fields})" if self.fields else self.name
 
+    @cached_property
+    def intervals(self) -> Mapping[str, Interval]:
+        """Each metric's mean with its 95% bootstrap interval."""
+        scores = self.result.scores.per_query
+        found = bootstrap_means(
+            [list(by_query.values()) for by_query in scores.values()], groups=groups_of(self.result)
+        )
+        return dict(zip(scores, found, strict=True))
+
+    @cached_property
+    def cell_intervals(self) -> Sequence[Interval]:
+        """The primary metric's interval of each cell."""
+        scores = [cell.scores.per_query[self.result.primary] for cell in self.result.cells]
+        return bootstrap_means([list(one.values()) for one in scores], groups=groups_of(self.result))
+
     def interval(self) -> Interval:
         """The primary metric's mean with its 95% bootstrap interval."""
-        return bootstrap_mean(list(self.result.per_query().values()), groups=_groups(self.result))
-
-    def to_json(self) -> dict[str, Any]:
-        """``{"name", "fields", "ndcg@10", "map", ..., "ndcg@10@384", ...}``: means, the primary by dim."""
-        result, interval = self.result, self.interval()
-        return {
-            "name": self.name,
-            "fields": self.fields,
-            **result.scores.mean,
-            **{f"{result.primary}@{dim}": found[result.primary] for dim, found in result.by_dim.items()},
-            f"{result.primary} interval": [interval.low, interval.high],
-            "queries": len(result.queries),
-            "corpus": result.corpus_size,
-            "facts": result.facts,
-        }
+        return self.intervals[self.result.primary]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Comparison:
         p_value: of the paired randomisation test.
         resampled: ``"documents"`` where whole documents were resampled, else ``"queries"``.
         better, worse, same: queries whose score rose, fell, stayed.
+        corrected_p: the p-value, corrected for all the comparisons that are shown together (Holm).
     """
 
     before: Row
@@ -80,6 +83,7 @@ class Comparison:
     better: int
     worse: int
     same: int
+    corrected_p: float
 
     @property
     def verdict(self) -> Literal["better", "worse", "no clear difference"]:
@@ -87,6 +91,11 @@ class Comparison:
         if not self.difference.excludes_zero:
             return "no clear difference"
         return "better" if self.difference.mean > 0 else "worse"
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p-value is below 0.05."""
+        return self.corrected_p < SIGNIFICANT
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -100,6 +109,8 @@ class Comparison:
             "high": self.difference.high,
             "confidence": self.difference.confidence,
             "p_value": self.p_value,
+            "corrected_p": self.corrected_p,
+            "significant": self.significant,
             "resampled": self.resampled,
             "better": self.better,
             "worse": self.worse,
@@ -125,18 +136,27 @@ def compare(before: Row, after: Row, *, metric: str | None = None) -> Comparison
         odd = sorted(old.keys() ^ new.keys())[0]
         raise DataError(f"'{before.label}' and '{after.label}' have different queries, e.g. '{odd}'")
     old_Q, new_Q = [old[qid] for qid in new], list(new.values())
-    groups = _groups(after.result)
+    groups = groups_of(after.result)
+    p_value = randomization_test(old_Q, new_Q, groups=groups)
     return Comparison(
         before=before,
         after=after,
         metric=metric,
         difference=paired_bootstrap(old_Q, new_Q, groups=groups),
-        p_value=randomization_test(old_Q, new_Q, groups=groups),
+        p_value=p_value,
         resampled="documents" if groups else "queries",
         better=sum(b > a for a, b in zip(old_Q, new_Q)),
         worse=sum(b < a for a, b in zip(old_Q, new_Q)),
         same=sum(b == a for a, b in zip(old_Q, new_Q)),
+        corrected_p=p_value,
     )
+
+
+def compare_all(pairs: Iterable[tuple[Row, Row]], *, metric: str | None = None) -> list[Comparison]:
+    """`compare` for each (before, after), the p-values corrected for being several."""
+    found = [compare(before, after, metric=metric) for before, after in pairs]
+    corrected = holm([one.p_value for one in found])
+    return [replace(one, corrected_p=p) for one, p in zip(found, corrected, strict=True)]
 
 
 def standard_comparisons(rows: Sequence[Row]) -> list[Comparison]:
@@ -149,7 +169,28 @@ def standard_comparisons(rows: Sequence[Row]) -> list[Comparison]:
         pairs += [(earlier[-1], after)] if earlier else []
     last = [row for row in models if row.name == models[-1].name] if models else []
     pairs += [(baseline, row) for baseline in rows if baseline.name == BASELINE for row in last]
-    return [compare(before, after) for before, after in pairs]
+    return compare_all(pairs)
+
+
+def against_baseline(rows: Sequence[Row], baseline: str) -> list[Comparison]:
+    """Every other row against the baseline, the one on equal fields where it has several.
+
+    Args:
+        rows: of the table.
+        baseline: name or label of a row.
+
+    Raises:
+        DataError: there is no such row.
+    """
+    bases = [row for row in rows if baseline in (row.name, row.label)]
+    if not bases:
+        known = ", ".join(dict.fromkeys(row.name for row in rows))
+        raise DataError(f"the baseline '{baseline}' is not in the table; it has {known}")
+    return compare_all(
+        (next((base for base in bases if base.fields == row.fields), bases[0]), row)
+        for row in rows
+        if not any(row is base for base in bases)
+    )
 
 
 def headline(comparisons: Sequence[Comparison]) -> Comparison | None:
@@ -158,50 +199,21 @@ def headline(comparisons: Sequence[Comparison]) -> Comparison | None:
     return max(between, key=lambda found: found.after.result.scores[found.metric], default=None)
 
 
-def write_results(
-    rows: Sequence[Row],
-    path: str | PathLike[str],
-    *,
-    comparisons: Sequence[Comparison] | None = None,
-    facts: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write ``{"rows": [...], "comparisons": [...], "facts": {...}}`` atomically.
+def groups_of(result: RetrievalResult, qids: Iterable[str] | None = None) -> list[Hashable] | None:
+    """The document each query asks about, None where that is not known or there are too few of them.
 
     Args:
-        rows: in the order of the table.
-        path: the JSON file.
-        comparisons: by default `standard_comparisons`.
-        facts: about data and models; versions and the time are added.
+        result: its facet ``"document"`` says, or else the ids do (``report.pdf#p3``).
+        qids: some of its queries, in the order wanted; by default all.
     """
-    found = standard_comparisons(rows) if comparisons is None else comparisons
-    return write_json(
-        path,
-        {
-            "rows": [row.to_json() for row in rows],
-            "comparisons": [comparison.to_json() for comparison in found],
-            "facts": {**(facts or {}), **made_with()},
-        },
-    )
-
-
-def made_with() -> dict[str, Any]:
-    """When and with which versions: packages are asked for their version without importing them."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions}
-
-
-def _groups(result: RetrievalResult) -> list[Hashable] | None:
-    """The document each query asks about, None where ids name no documents or too few of them."""
+    named = result.facets.get("document", {})
     documents: list[Hashable] = []
-    for qid in result.per_query():
-        wanted = min(docid for docid, gain in result.relevant[qid].items() if gain > 0)
-        document, mark, _ = wanted.rpartition("#p")
-        if not mark:
-            return None
+    for qid in result.per_query() if qids is None else qids:
+        document = named.get(qid, "")
+        if not document:
+            wanted = min(docid for docid, gain in result.relevant[qid].items() if gain > 0)
+            document, mark, _ = wanted.rpartition("#p")
+            if not mark:
+                return None
         documents.append(document)
     return documents if len(set(documents)) >= _FEW_DOCUMENTS else None

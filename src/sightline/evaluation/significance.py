@@ -53,10 +53,24 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap interval of the mean of per-query scores.
+    """Percentile bootstrap interval of the mean of per-query scores; see `bootstrap_means`."""
+    return bootstrap_means([scores_Q], groups=groups, confidence=confidence, resamples=resamples, seed=seed)[
+        0
+    ]
+
+
+def bootstrap_means(
+    scores_MQ: Sequence[Sequence[float]],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Interval]:
+    """Percentile bootstrap intervals of the means of several metrics, out of the same resampled queries.
 
     Args:
-        scores_Q: one score per query.
+        scores_MQ: per metric one score per query, in the same order.
         groups: the group of each query (its document); resampled as wholes. By default each query alone.
         confidence: between 0 and 1.
         resamples: bootstrap samples.
@@ -70,15 +84,30 @@ def bootstrap_mean(
         raise ConfigError(
             f"confidence {confidence} must be between 0 and 1, resamples {resamples} at least 1"
         )
-    sums_G, sizes_G = _grouped(scores_Q, groups)
+    grouped = [_grouped(scores_Q, groups) for scores_Q in scores_MQ]
+    if not grouped:
+        return []
+    sizes_G = grouped[0][1]
+    if any(len(sizes) != len(sizes_G) for _, sizes in grouped):
+        raise DataError(f"the metrics have different numbers of scores: {[len(row) for row in scores_MQ]}")
     rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for part in _chunks(resamples, len(sums_G)):
-        picks_SG = rng.integers(0, len(sums_G), size=(part.stop - part.start, len(sums_G)))
-        means[part] = sums_G[picks_SG].sum(axis=1) / sizes_G[picks_SG].sum(axis=1)
+    sums_MG, groups_drawn = np.stack([sums for sums, _ in grouped]), len(sizes_G)
+    means_MS = np.empty((len(grouped), resamples))
+    for part in _chunks(resamples, groups_drawn):
+        count = part.stop - part.start
+        picks_SG = rng.integers(0, groups_drawn, size=(count, groups_drawn))
+        # How often each group was drawn: sums of all metrics are then one product.
+        places = (picks_SG + groups_drawn * np.arange(count)[:, None]).ravel()
+        times_SG = (
+            np.bincount(places, minlength=count * groups_drawn).reshape(count, groups_drawn).astype(float)
+        )
+        means_MS[:, part] = (sums_MG @ times_SG.T) / (times_SG @ sizes_G)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(sums_G.sum() / sizes_G.sum()), float(low), float(high), confidence)
+    bounds_2M = np.quantile(means_MS, [tail, 1 - tail], axis=1)
+    return [
+        Interval(float(sums_G.sum() / sizes_G.sum()), float(low), float(high), confidence)
+        for (sums_G, _), low, high in zip(grouped, *bounds_2M, strict=True)
+    ]
 
 
 def paired_bootstrap(
@@ -122,6 +151,20 @@ def randomization_test(
         signs_SG = rng.integers(0, 2, size=(part.stop - part.start, len(sums_G)), dtype=np.int8) * 2.0 - 1.0
         extreme += int((np.abs(signs_SG @ sums_G) >= observed).sum())
     return (1 + extreme) / (1 + resamples)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for being several (Holm, "A simple sequentially rejective multiple test procedure", 1979).
+
+    Below 0.05 all together only one time in twenty if no system differed: the k-th smallest of m is multiplied by
+    m - k + 1, and none is smaller than one before it.
+    """
+    order = sorted(range(len(p_values)), key=lambda number: p_values[number])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for place, number in enumerate(order):
+        largest = max(largest, min(1.0, p_values[number] * (len(p_values) - place)))
+        corrected[number] = largest
+    return corrected
 
 
 def _differences(before_Q: Sequence[float], after_Q: Sequence[float]) -> list[float]:

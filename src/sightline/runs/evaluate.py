@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import DataError
@@ -11,81 +13,78 @@ from sightline.evaluation.rows import BASELINE, Row
 
 if TYPE_CHECKING:
     from sightline.documents.dataset import Dataset, Fields
+    from sightline.evaluation.collection import Exam
     from sightline.evaluation.retrieval import RetrievalEvaluator
     from sightline.models.encoder import Encoder
     from sightline.training.distributed import Ranks
 
 
 _NEEDED: dict[Any, tuple[str, ...]] = {"text": ("text",), "image": ("image",), "both": ("text", "image")}
+_TIMED = 20
 
 
 def check_questions(dataset: Dataset, split: str | None) -> dict[str, Any]:
-    """Facts of what is going to be asked: dataset, split, counts.
+    """Facts of what is going to be asked: dataset, split, counts, fingerprint.
 
     Raises:
         DataError: the dataset has no such split, or no questions in it.
     """
-    questions = dataset.questions(split)
-    if not questions:
-        where = f"split '{split}' has" if split else "it has"
-        raise DataError(
-            f"{dataset.root}: {where} no questions to evaluate with; "
-            "give a question file with `sightline ingest --questions FILE`"
-        )
-    return {
-        "dataset": str(dataset.root),
-        "split": split or "all",
-        "questions": len(questions),
-        "pages": len(dataset.corpus("text", split)),
-        "documents": len({question.document for question in questions}),
-    }
+    from sightline.documents.collection import exam_of
+
+    return exam_of(dataset, split).facts
 
 
-def bm25_row(dataset: Dataset, split: str | None, *, name: str = BASELINE) -> Row:
-    """BM25 over the pages' text layer."""
+def bm25_row(exam: Exam, *, name: str = BASELINE, keep: int = SHOWN) -> Row:
+    """BM25 over the documents' text; the result keeps the first `keep` documents of each question."""
     from sightline.evaluation.bm25 import BM25
     from sightline.evaluation.results import result_of_run
+    from sightline.evaluation.storage import Cost, hardware
 
-    corpus: Mapping[str, str] = dataset.corpus("text", split)
-    queries = dataset.queries(split)
+    started = time.perf_counter()
+    index = BM25(exam.texts)
+    built = time.perf_counter() - started
+    run = index.run(exam.queries)
+    seconds = []
+    for text in list(exam.queries.values())[:_TIMED]:
+        started = time.perf_counter()
+        index.search(text, 100)
+        seconds.append(time.perf_counter() - started)
+    pages = len(exam.corpus)
+    cost = Cost(index.nbytes / pages, 1000 * built / pages, 1000 * median(seconds), pages, hardware())
     result = result_of_run(
-        queries, BM25(corpus).run(queries), dataset.relevant(split), corpus=corpus, facts={"system": "BM25"}
+        exam.queries,
+        run,
+        exam.relevant,
+        corpus=exam.corpus,
+        facts={"system": "BM25"},
+        facets=exam.facets,
+        cost=cost,
+        keep=keep,
     )
     return Row(name, "text", result)
 
 
 def evaluator_for(
-    dataset: Dataset,
-    fields: Fields,
-    split: str | None,
+    exam: Exam,
+    view: str,
     *,
     dims: Sequence[int] | None = None,
     keep: int = SHOWN,
     show_progress: bool | None = None,
 ) -> RetrievalEvaluator:
-    """An evaluator of the questions of `split` against the pages of its documents, seen as `fields` says."""
+    """An evaluator of the questions against the documents, seen as `view` says."""
     from sightline.evaluation.retrieval import RetrievalEvaluator
 
     return RetrievalEvaluator(
-        query_values(dataset, split),
-        page_values(dataset, fields, split),
-        dataset.relevant(split),
+        exam.query_values(),
+        exam.values(view),
+        exam.relevant,
         dims=usable_dims(dims),
         keep=keep,
         query_options={"show_progress": show_progress},
         document_options={"show_progress": show_progress},
+        facets=exam.facets,
     )
-
-
-def query_values(dataset: Dataset, split: str | None) -> dict[str, Any]:
-    """The questions of a split by their ids, said to be text: one that reads "logo.png" is no file."""
-    return {key: {"text": query} for key, query in dataset.queries(split).items()}
-
-
-def page_values(dataset: Dataset, fields: Fields, split: str | None) -> dict[str, Any]:
-    """The pages of a split's documents by their ids, seen as `fields` says; text is said to be text."""
-    corpus = dataset.corpus(fields, split)
-    return {key: {"text": text} for key, text in corpus.items()} if fields == "text" else dict(corpus)
 
 
 def encoder_row(
@@ -106,12 +105,14 @@ def encoder_row(
     Raises:
         DataError: the model does not take what `fields` asks for.
     """
+    from sightline.documents.collection import exam_of
+
     check_views(encoder, [fields])
-    result = evaluator_for(dataset, fields, split, dims=dims, keep=keep).evaluate(encoder, ranks)
-    return Row(name, fields, result)
+    evaluator = evaluator_for(exam_of(dataset, split), fields, dims=dims, keep=keep)
+    return Row(name, fields, evaluator.evaluate(encoder, ranks))
 
 
-def check_views(encoder: Encoder, views: Sequence[Fields]) -> None:
+def check_views(encoder: Encoder, views: Sequence[str]) -> None:
     """Refuse views of a page that the encoder cannot take, before anything is computed.
 
     Raises:
@@ -133,6 +134,16 @@ def usable_dims(dims: Sequence[int] | None) -> list[int] | None:
     return sorted(set(dims), reverse=True) if dims else None
 
 
-def default_views(encoder: Encoder) -> list[Any]:
-    """The richest view of a page the encoder takes."""
-    return [next(view for view in ("both", "image", "text") if encoder.supports(_NEEDED[view]))]
+def default_views(encoder: Encoder, exam: Exam | None = None) -> list[Any]:
+    """The richest view of a page the encoder takes, of those that there is something to see in.
+
+    Raises:
+        DataError: the documents have nothing that the encoder takes.
+    """
+    for view in ("both", "image", "text"):
+        parts = _NEEDED[view]
+        if encoder.supports(parts) and (exam is None or all(exam.has(part) for part in parts)):
+            return [view]
+    raise DataError(
+        f"the model ({encoder.name_or_path}) takes {', '.join(encoder.modalities)}; the documents have nothing of it"
+    )

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sightline.evaluation.rows import Comparison, Row, made_with, standard_comparisons, write_results
+from sightline.evaluation.rows import Comparison, Row, against_baseline, standard_comparisons
+from sightline.evaluation.saved import made_with, row_json, write_results
 
 
 @dataclass(frozen=True)
@@ -20,29 +21,58 @@ class Outcome:
         rows: in the order of the table.
         facts: about data and models, for the files.
         thumbnail: document id -> its image file, None where there is none.
+        baseline: name of the row that all others are compared with; None for the usual pairs.
     """
 
     measured_on: str
     rows: list[Row] = field(default_factory=list)
     facts: Mapping[str, Any] = field(default_factory=dict)
     thumbnail: Callable[[str], Path | None] | None = None
+    baseline: str | None = None
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Every system against the one before it, and BM25 against the last, with bootstrap intervals."""
+        """Every system against the baseline, or against the one before it, and BM25 against the last."""
+        if self.baseline is not None:
+            return against_baseline(self.rows, self.baseline)
         return standard_comparisons(self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Rows, comparisons and facts as values that `json` writes."""
+        """Rows, comparisons and facts as values that `json` writes; a file has the questions too."""
         return {
-            "rows": [row.to_json() for row in self.rows],
+            "rows": [row_json(row) for row in self.rows],
             "comparisons": [item.to_json() for item in self.comparisons],
+            "baseline": self.baseline,
             "facts": {**self.facts, **made_with()},
         }
 
     def write(self, path: str | Path) -> Path:
-        """`to_json` into a file."""
-        return write_results(self.rows, path, comparisons=self.comparisons, facts=self.facts)
+        """Everything into a file, see `sightline.evaluation.saved`."""
+        return write_results(
+            self.rows, path, comparisons=self.comparisons, facts=self.facts, baseline=self.baseline
+        )
+
+    def write_markdown(self, path: str | Path) -> Path:
+        """The tables as Markdown: systems, the ways to keep their vectors, and the best one by group of questions."""
+        from sightline.evaluation.tables import breakdown_table, cells_table, systems_table
+        from sightline.files import write_text
+
+        parts = [f"# Retrieval on {self.measured_on}\n"]
+        parts.append(systems_table(self.rows, self.comparisons if self.baseline else ()).markdown())
+        for row in self.rows:
+            if row.result.cells:
+                parts.append(f"## {row.label}: quality against size\n\n{cells_table(row).markdown()}")
+        best = max(self.rows, key=lambda row: row.result.scores[row.result.primary])
+        groups = breakdown_table(best)
+        if groups is not None:
+            parts.append(f"## {best.label}, by group of questions\n\n{groups.markdown()}")
+        return write_text(path, "\n".join(parts), errors="backslashreplace")
+
+    def write_plot(self, path: str | Path) -> Path:
+        """Quality against bytes per page and against milliseconds per page, as SVG."""
+        from sightline.evaluation.plots import write_plot
+
+        return write_plot(self.rows, path)
 
     def write_report(self, path: str | Path, *, title: str | None = None) -> Path:
         """One self-contained HTML file: the table, the dimension curve, the worst questions with pages."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sightline.config.recipe import Recipe
-from sightline.documents.dataset import Dataset, Fields
+from sightline.documents.collection import exam_of
+from sightline.documents.dataset import Dataset
 from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
-from sightline.runs.evaluate import bm25_row, check_questions, check_views, evaluator_for
+from sightline.runs.evaluate import bm25_row, check_views, evaluator_for
 
 if TYPE_CHECKING:
     import datasets
@@ -29,7 +29,8 @@ class PageMaterial:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.dataset = Dataset.load(recipe.data.dataset)
-        self.facts: Mapping[str, Any] = check_questions(self.dataset, recipe.evaluation.split)
+        self.exam = exam_of(self.dataset, recipe.evaluation.split)
+        self.facts: Mapping[str, Any] = self.exam.facts
 
     @property
     def name(self) -> str:
@@ -55,27 +56,20 @@ class PageMaterial:
         check_views(model, [*self.recipe.trained_fields, *self.recipe.evaluated_fields])
 
     def baseline(self) -> Row:
-        return bm25_row(self.dataset, self.recipe.evaluation.split)
+        return bm25_row(self.exam)
 
     def evaluator(
         self, view: str, *, dims: Sequence[int] | None = None, show_progress: bool | None = None
     ) -> RetrievalEvaluator:
-        split = self.recipe.evaluation.split
-        return evaluator_for(self.dataset, cast(Fields, view), split, dims=dims, show_progress=show_progress)
+        return evaluator_for(self.exam, view, dims=dims, show_progress=show_progress)
 
     def first_search(self, depth: int, *, seed: int) -> Run:
         from sightline.evaluation.bm25 import BM25
 
-        split = self.recipe.evaluation.split
-        texts: Mapping[str, str] = self.dataset.corpus("text", split)
-        return BM25(texts).run(self.dataset.queries(split), k=depth)
+        return BM25(self.exam.texts).run(self.exam.queries, k=depth)
 
     def thumbnail(self, document: str) -> Path | None:
-        return self._images.get(document)
-
-    @cached_property
-    def _images(self) -> dict[str, Path]:
-        return {page.page_id: Path(page.image) for page in self.dataset.pages}
+        return self.exam.thumbnail(document)
 
 
 def train_rows(recipe: Recipe, dataset: Dataset) -> datasets.Dataset:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from sightline.errors import DataError
 from sightline.evaluation.results import SHOWN
 from sightline.evaluation.rows import Row
-from sightline.runs.evaluate import page_values, query_values
+from sightline.evaluation.tandem import PairScores, reranked_result, score_pairs
 
 if TYPE_CHECKING:
     from sightline.documents.dataset import Dataset, Fields
+    from sightline.evaluation.collection import Exam
     from sightline.models.reranker import Reranker
 
 DEPTHS = (10, 50, 100)
@@ -37,20 +38,27 @@ def tandem_rows(
     Raises:
         DataError: the reranker takes neither text nor images.
     """
-    from sightline.evaluation.reranking import reranked_results
+    from sightline.documents.collection import exam_of
 
-    found = reranked_results(
-        reranker,
-        query_values(dataset, split),
-        page_values(dataset, view_of(reranker), split),
-        dataset.relevant(split),
-        {query: dict(pages) for query, pages in row.result.top.items()},
-        tuple(dict.fromkeys(depths)),
-        metrics=tuple(row.result.scores.mean),
-        primary=row.result.primary,
-    )
+    exam = exam_of(dataset, split)
+    wanted = {query: [page for page, _ in found[: max(depths)]] for query, found in row.result.top.items()}
+    scored = score_pairs(reranker, exam.query_values(), exam.values(view_of(reranker)), wanted)
+    return reranked_rows(row, reranker, exam, scored, depths)
+
+
+def reranked_rows(
+    row: Row, reranker: Reranker, exam: Exam, scored: PairScores, depths: Sequence[int]
+) -> list[Row]:
+    """A row per depth out of pairs that are scored already; arguments as of `tandem_rows`."""
     name = Path(reranker.name_or_path).name or "reranker"
-    return [Row(f"{row.name} + {name} to {depth}", row.fields, result) for depth, result in found.items()]
+    return [
+        Row(
+            f"{row.name} + {name} to {depth}",
+            row.fields,
+            reranked_result(row.result, scored, depth, corpus=exam.corpus),
+        )
+        for depth in dict.fromkeys(depths)
+    ]
 
 
 def shown(row: Row) -> Row:

@@ -1,0 +1,207 @@
+"""Quality against cost as one SVG file: score over bytes per page, and over milliseconds per page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from os import PathLike
+from pathlib import Path
+
+from sightline.errors import DataError
+from sightline.evaluation.charts import score_limits, ticks
+from sightline.evaluation.rows import Row
+from sightline.evaluation.storage import Cost
+from sightline.evaluation.summary import metric_label
+from sightline.files import write_text
+
+# Told apart by people who do not see all colours (Okabe & Ito), and by the shape of the mark.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9", "#595959", "#E69F00")
+SHAPES = ("circle", "square", "diamond", "triangle")
+_WIDTH, _HEIGHT = 430, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 48
+_LINE_HEIGHT = 20
+
+
+@dataclass(frozen=True)
+class Point:
+    """A system at one cost.
+
+    Attributes:
+        system: which one; points of a system and precision are joined.
+        label: shown by the pointer.
+        series: precision, or "" for a system that is one point.
+        cost: on the horizontal axis, above 0.
+        score, low, high: on the vertical axis, with the interval.
+    """
+
+    system: str
+    label: str
+    series: str
+    cost: float
+    score: float
+    low: float
+    high: float
+
+
+def cost_points(
+    rows: Sequence[Row], cost_of: Callable[[Cost], float | None], *, cells: bool = True
+) -> list[Point]:
+    """The rows as far as their cost is known, or in place of a row its cells.
+
+    Args:
+        rows: of the table.
+        cost_of: the cost that is drawn; None where it was not measured.
+        cells: draw every way to keep a row's vectors; reranked ones take their time per question, which is not drawn.
+    """
+    points = []
+    for row in rows:
+        known = [(row.label, "", row.result.cost, row.interval())]
+        if cells and row.result.cells:
+            known = [
+                (f"{row.label}, {one.label}", one.storage.precision, one.cost, interval)
+                for one, interval in zip(row.result.cells, row.cell_intervals, strict=True)
+                if not one.depth
+            ]
+        for label, series, cost, interval in known:
+            value = None if cost is None else cost_of(cost)
+            if value is not None and value > 0:
+                points.append(
+                    Point(row.label, label, series, value, interval.mean, interval.low, interval.high)
+                )
+    return points
+
+
+def write_plot(rows: Sequence[Row], path: str | PathLike[str]) -> Path:
+    """Writes `render_plot` to ``path`` atomically.
+
+    Raises:
+        DataError: the name does not end in .svg, or of no row a cost is known.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".svg":
+        raise DataError(f"{path}: the plot is written as SVG; name a file that ends in .svg")
+    return write_text(path, render_plot(rows))
+
+
+def render_plot(rows: Sequence[Row]) -> str:
+    """Both panels with a legend as one SVG, light and dark; systems without a known cost are named below.
+
+    Raises:
+        DataError: of no row a cost is known.
+    """
+    sides = [
+        ("bytes per page", cost_points(rows, lambda cost: cost.bytes_per_page)),
+        ("milliseconds per page", cost_points(rows, lambda cost: cost.ms_per_page, cells=False)),
+    ]
+    drawn = [(axis, points) for axis, points in sides if points]
+    if not drawn:
+        raise DataError("there is nothing to draw: of no system a cost is known")
+    names = list(dict.fromkeys(row.label for row in rows))
+    styles = {name: number for number, name in enumerate(names)}
+    limits = score_limits([value for _, points in drawn for one in points for value in (one.low, one.high)])
+    metric = metric_label(rows[0].result.primary)
+    panels = "".join(
+        f'<g transform="translate({number * _WIDTH} 0)">{_panel(points, styles, limits, axis, metric)}</g>'
+        for number, (axis, points) in enumerate(drawn)
+    )
+    width, legend = (
+        _WIDTH * len(drawn),
+        _legend(names, styles, {one.system for _, points in drawn for one in points}),
+    )
+    height = _HEIGHT + _LINE_HEIGHT * len(names) + 12
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" aria-label="{escape(metric)} against cost"><style>{_style()}</style>'
+        f'<rect class="paper" width="{width}" height="{height}"/>{panels}{legend}</svg>\n'
+    )
+
+
+def _panel(
+    points: Sequence[Point], styles: dict[str, int], limits: tuple[float, float], axis: str, metric: str
+) -> str:
+    low, high = limits
+    first = math.floor(math.log10(min(one.cost for one in points)))
+    last = max(first + 1, math.ceil(math.log10(max(one.cost for one in points))))
+
+    def x(cost: float) -> float:
+        return _LEFT + (math.log10(cost) - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(score: float) -> float:
+        return _TOP + (high - score) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    marks = []
+    for tick in ticks(low, high):
+        marks.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+        )
+        marks.append(f'<text x="{_LEFT - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.2g}</text>')
+    for power in range(first, last + 1):
+        at, bottom = x(10.0**power), _HEIGHT - _BOTTOM
+        marks.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{bottom}"/>')
+        marks.append(f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{_power(power)}</text>')
+    middle = (_WIDTH + _LEFT - _RIGHT) / 2
+    marks.append(
+        f'<text class="axis" x="{middle:.0f}" y="{_HEIGHT - 12}" text-anchor="middle">{axis} (log scale)</text>'
+    )
+    marks.append(
+        f'<text class="axis" transform="translate(14 {(_TOP + _HEIGHT - _BOTTOM) / 2:.0f}) rotate(-90)" '
+        f'text-anchor="middle">{escape(metric)}</text>'
+    )
+    series: dict[tuple[str, str], list[Point]] = {}
+    for one in points:
+        series.setdefault((one.system, one.series), []).append(one)
+    for (system, _), members in series.items():
+        style = f"c{styles[system] % len(COLOURS)}"
+        ordered = sorted(members, key=lambda one: one.cost)
+        if len(ordered) > 1:
+            path = " ".join(f"{x(one.cost):.1f},{y(one.score):.1f}" for one in ordered)
+            marks.append(f'<polyline class="line {style}" points="{path}"/>')
+        for one in ordered:
+            at = x(one.cost)
+            ends = f'y1="{y(one.low):.1f}" y2="{y(one.high):.1f}"'
+            marks.append(
+                f'<line class="whisker {style}" x1="{at:.1f}" x2="{at:.1f}" {ends}/>'
+                f"{_mark(styles[system], at, y(one.score), f'{one.label}: {one.score:.3f} at {one.cost:,.4g} {axis}')}"
+            )
+    return "".join(marks)
+
+
+def _mark(number: int, x: float, y: float, title: str) -> str:
+    shape, style = SHAPES[number % len(SHAPES)], f"c{number % len(COLOURS)}"
+    if shape == "circle":
+        drawn = f'<circle class="mark {style}" cx="{x:.1f}" cy="{y:.1f}" r="4.2">'
+        return f"{drawn}<title>{escape(title)}</title></circle>"
+    corners = {
+        "square": ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+        "diamond": ((0, -5.4), (5.4, 0), (0, 5.4), (-5.4, 0)),
+        "triangle": ((0, -5), (5, 4), (-5, 4)),
+    }[shape]
+    path = " ".join(f"{x + right:.1f},{y + down:.1f}" for right, down in corners)
+    return f'<polygon class="mark {style}" points="{path}"><title>{escape(title)}</title></polygon>'
+
+
+def _legend(names: Sequence[str], styles: dict[str, int], drawn: set[str]) -> str:
+    lines = []
+    for number, name in enumerate(names):
+        y = _HEIGHT + _LINE_HEIGHT * number + 8
+        mark = _mark(styles[name], _LEFT, y, name) if name in drawn else ""
+        missing = "" if name in drawn else " (cost not known)"
+        lines.append(f'{mark}<text class="name" x="{_LEFT + 14}" y="{y + 4}">{escape(name)}{missing}</text>')
+    return "".join(lines)
+
+
+def _power(power: int) -> str:
+    return f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
+
+
+def _style() -> str:
+    colours = "".join(f".c{number}{{stroke:{colour};fill:{colour}}}" for number, colour in enumerate(COLOURS))
+    return (
+        "text{font:12px system-ui,sans-serif;fill:#333}.axis{font-size:13px}.name{font-size:13px}"
+        ".paper{fill:#fff}.grid{stroke:#ddd;stroke-width:1}"
+        f"{colours}.line{{fill:none;stroke-width:1.6;opacity:.75}}"
+        ".whisker{stroke-width:1.2;opacity:.4}.mark{stroke:#fff;stroke-width:1}"
+        "@media(prefers-color-scheme:dark){text{fill:#ddd}.paper{fill:#16181c}.grid{stroke:#33373e}.mark{stroke:#16181c}}"
+    )
