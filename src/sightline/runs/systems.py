@@ -205,12 +205,12 @@ def parse_system(text: str) -> System:
         DataError: results that cannot be read.
     """
     if text.startswith("run:"):
-        name, equals, path = text.removeprefix("run:").partition("=")
-        if not equals or not name or not path:
+        name, _, file = text.removeprefix("run:").partition("=")
+        if not name or not file:
             raise ConfigError(
                 f"'{text}': write run:NAME=FILE, the name it has in the table and a file in TREC's format"
             )
-        return ExternalRun(name, Path(path))
+        return ExternalRun(name, Path(file))
     named = _NAMED.fullmatch(text)
     if named and not Path(text).exists():
         return replace(parse_system(named["rest"]), name=named["name"].strip())  # type: ignore[type-var]
