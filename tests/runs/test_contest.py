@@ -253,5 +253,5 @@ def test_what_does_not_fit_is_told_before_anything_is_measured(
     with pytest.raises(DataError, match="none of its queries is a question"):
         compare_systems(["absent/model", f"run:x={tmp_path / 'run'}"], on=pages)
     write_run({"bread": {"lost.pdf#p0": 1.0}}, tmp_path / "run")
-    with pytest.raises(DataError, match="query 'bread': 'lost.pdf#p0' is no page"):
+    with pytest.raises(DataError, match=r"query 'bread': 'lost.pdf#p0' is no page"):
         compare_systems(["absent/model", f"run:x={tmp_path / 'run'}"], on=pages)
