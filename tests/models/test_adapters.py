@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from sightline.errors import CheckpointError, ConfigError
 from sightline.models.adapters import LoRA, heads, layers_by_part, tower_names
 from sightline.models.encoder import Encoder
+from sightline.models.fingerprint import fingerprint
 from sightline.models.reranker import Reranker
 from sightline.modules.heads import Dense, LayerNorm, Normalize
-from sightline.search.fingerprint import fingerprint
 from support import tiny_answers, tiny_rerankers
 from support.adapted import stir, trained
 from support.fixtures import TEXTS

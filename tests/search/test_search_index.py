@@ -17,8 +17,8 @@ from search.words_encoder import WordsEncoder, make_pages
 from sightline.documents.dataset import Dataset
 from sightline.documents.records import Document, Page
 from sightline.errors import DataError, SearchIndexError
+from sightline.models.fingerprint import fingerprint
 from sightline.search import facts as store
-from sightline.search.fingerprint import fingerprint
 from sightline.search.index import build_index, open_index
 from sightline.search.pages import PageRecord
 

@@ -9,8 +9,8 @@ import pytest
 
 from search.words_encoder import WordsEncoder, make_pages
 from sightline.errors import SearchIndexError
+from sightline.evaluation.fusion import reciprocal_rank_fusion
 from sightline.search.fake import FakeSearcher
-from sightline.search.hybrid import reciprocal_rank_fusion
 from sightline.search.index import build_index
 from sightline.search.pages import PageRecord
 from sightline.search.results import PageSearcher, run_queries

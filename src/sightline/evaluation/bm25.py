@@ -88,6 +88,13 @@ class BM25:
 
     def search(self, query: str, k: int = 10) -> list[tuple[str, float]]:
         """The ``k`` best (document id, score), best first; only documents sharing a term with the query."""
+        scores_N = self.scores(query)
+        found = np.flatnonzero(scores_N)
+        best = found[np.argsort(-scores_N[found], kind="stable")][:k]
+        return [(self.ids[position], float(scores_N[position])) for position in best]
+
+    def scores(self, query: str) -> np.ndarray:
+        """(N,) float32 score of every document, in the order of ``ids``; 0 where no term is shared."""
         scores_N = np.zeros(len(self.ids))
         for term, repeats in Counter(self._tokenize(query)).items():
             number = self._terms.get(term)
@@ -96,10 +103,7 @@ class BM25:
                 # A document has one posting per term, so plain indexing adds every weight.
                 scores_N[self._documents_P[postings]] += repeats * self._weights_P[postings]
         # Single precision, as trec_eval compares scores: equal texts must tie whatever the order of sums.
-        scores_N = scores_N.astype(np.float32)
-        found = np.flatnonzero(scores_N)
-        best = found[np.argsort(-scores_N[found], kind="stable")][:k]
-        return [(self.ids[position], float(scores_N[position])) for position in best]
+        return scores_N.astype(np.float32)
 
     def run(self, queries: Mapping[str, str], k: int = 1000) -> dict[str, dict[str, float]]:
         """`search` for every query: {qid: {docid: score}}."""

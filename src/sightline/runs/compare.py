@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.errors import ConfigError
 from sightline.evaluation.storage import storages
-from sightline.runs.evaluate import bm25_row, check_views, default_views
+from sightline.evaluation.views import check_views, default_views
+from sightline.runs.evaluate import bm25_row
 from sightline.runs.outcome import Outcome
 from sightline.runs.tandem import DEPTHS
 from sightline.runs.within import bm25_row_within, encoder_row_within

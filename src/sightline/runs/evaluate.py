@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sightline.errors import DataError
 from sightline.evaluation.results import SHOWN
 from sightline.evaluation.rows import BASELINE, Row
+from sightline.evaluation.views import check_views
 
 if TYPE_CHECKING:
     from sightline.documents.dataset import Dataset, Fields
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sightline.training.distributed import Ranks
 
 
-_NEEDED: dict[Any, tuple[str, ...]] = {"text": ("text",), "image": ("image",), "both": ("text", "image")}
 _TIMED = 20
 
 
@@ -112,38 +111,6 @@ def encoder_row(
     return Row(name, fields, evaluator.evaluate(encoder, ranks))
 
 
-def check_views(encoder: Encoder, views: Sequence[str]) -> None:
-    """Refuse views of a page that the encoder cannot take, before anything is computed.
-
-    Raises:
-        DataError: naming what the model takes and which `fields` would work.
-    """
-    for view in views:
-        if not encoder.supports(_NEEDED[view]):
-            good = [name for name, parts in _NEEDED.items() if encoder.supports(parts)]
-            advice = " or ".join(f'fields "{name}"' for name in good) or "another model"
-            together = " together" if len(_NEEDED[view]) > 1 else ""
-            raise DataError(
-                f"the model ({encoder.name_or_path}) takes {', '.join(encoder.modalities)}; it cannot see "
-                f'pages as "{view}", which needs {" and ".join(_NEEDED[view])}{together}; use {advice}'
-            )
-
-
 def usable_dims(dims: Sequence[int] | None) -> list[int] | None:
     """Dimensions without repeats, widest first; None for the full width alone."""
     return sorted(set(dims), reverse=True) if dims else None
-
-
-def default_views(encoder: Encoder, exam: Exam | None = None) -> list[Any]:
-    """The richest view of a page the encoder takes, of those that there is something to see in.
-
-    Raises:
-        DataError: the documents have nothing that the encoder takes.
-    """
-    for view in ("both", "image", "text"):
-        parts = _NEEDED[view]
-        if encoder.supports(parts) and (exam is None or all(exam.has(part) for part in parts)):
-            return [view]
-    raise DataError(
-        f"the model ({encoder.name_or_path}) takes {', '.join(encoder.modalities)}; the documents have nothing of it"
-    )

@@ -13,8 +13,9 @@ from sightline.evaluation.results import SHOWN
 from sightline.evaluation.rows import Row
 from sightline.evaluation.storage import RESCORED, Storage, hardware, storages
 from sightline.evaluation.tandem import score_pairs
-from sightline.runs.evaluate import check_views, evaluator_for, usable_dims
-from sightline.runs.tandem import DEPTHS, KEPT, reranked_rows, shown, view_of
+from sightline.evaluation.views import check_views, view_of
+from sightline.runs.evaluate import evaluator_for, usable_dims
+from sightline.runs.tandem import DEPTHS, KEPT, reranked_rows, shown
 
 if TYPE_CHECKING:
     from sightline.evaluation.collection import Exam

@@ -11,7 +11,8 @@ from sightline.documents.collection import exam_of
 from sightline.documents.dataset import Dataset
 from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
-from sightline.runs.evaluate import bm25_row, check_views, evaluator_for
+from sightline.evaluation.views import check_views
+from sightline.runs.evaluate import bm25_row, evaluator_for
 
 if TYPE_CHECKING:
     import datasets

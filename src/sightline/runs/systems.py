@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.rows import BASELINE, Row
-from sightline.runs.evaluate import bm25_row, default_views
+from sightline.evaluation.views import default_views
+from sightline.runs.evaluate import bm25_row
 
 if TYPE_CHECKING:
     from sightline.evaluation.collection import Exam

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightline.errors import DataError
 from sightline.evaluation.results import SHOWN
 from sightline.evaluation.rows import Row
 from sightline.evaluation.tandem import PairScores, reranked_result, score_pairs
+from sightline.evaluation.views import view_of
 
 if TYPE_CHECKING:
-    from sightline.documents.dataset import Dataset, Fields
+    from sightline.documents.dataset import Dataset
     from sightline.evaluation.collection import Exam
     from sightline.models.reranker import Reranker
 
@@ -65,17 +65,3 @@ def shown(row: Row) -> Row:
     """The row with as many pages of each question as a report shows."""
     top = {query: pages[:SHOWN] for query, pages in row.result.top.items()}
     return replace(row, result=replace(row.result, top=top))
-
-
-def view_of(reranker: Reranker) -> Fields:
-    """The richest view of a page the reranker takes.
-
-    Raises:
-        DataError: there is none.
-    """
-    taken = set(reranker.modalities)
-    if {"text", "image"} <= taken:
-        return "both"
-    if not taken & {"text", "image"}:
-        raise DataError(f"the reranker takes {', '.join(taken)}; pages have text and images")
-    return "text" if "text" in taken else "image"

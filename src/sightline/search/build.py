@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from sightline import __version__
 from sightline.errors import SearchIndexError
+from sightline.models.fingerprint import fingerprint
 from sightline.search import facts as store
 from sightline.search.facts import IndexFacts
-from sightline.search.fingerprint import fingerprint
 from sightline.search.pages import Fields, PageRecord, digest, value_of
 from sightline.search.progress import Progress
 from sightline.search.table import FULL_TEXT, PageTable

@@ -32,7 +32,7 @@ class IndexFacts:
 
     Attributes:
         version: name of the version; equal for the same pages, model and settings.
-        fingerprint: of the model, see `sightline.search.fingerprint`.
+        fingerprint: of the model, see `sightline.models.fingerprint`.
         model: name or path the model was loaded from, ``""`` where nobody said.
         dim: components per vector.
         model_dim: components the model gives; more than ``dim`` where a prefix is kept.

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from sightline.documents.dataset import Dataset
 from sightline.documents.records import Page
 from sightline.errors import SearchIndexError
+from sightline.models.fingerprint import fingerprint
 from sightline.search import facts as store
 from sightline.search.build import Build
 from sightline.search.facts import IndexFacts
-from sightline.search.fingerprint import fingerprint
 from sightline.search.pages import Fields, PageRecord, choose_fields, read_pages, usable_dim
 from sightline.search.progress import Progress, reporting
 from sightline.search.table import METRICS, Match, PageTable, StoredPage

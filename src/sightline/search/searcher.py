@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import SearchIndexError
+from sightline.evaluation.fusion import reciprocal_rank_fusion
 from sightline.inputs.parse import parse
-from sightline.search.hybrid import reciprocal_rank_fusion
 from sightline.search.index import SearchIndex, open_index
 from sightline.search.rerank import check_reranker, reranked
 from sightline.search.results import Hit, SearchResults, check_request, document_filter

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.errors import SearchIndexError
-from sightline.search.hybrid import reciprocal_rank_fusion
+from sightline.errors import ConfigError
+from sightline.evaluation.fusion import reciprocal_rank_fusion
 
 RANKINGS = st.lists(st.lists(st.integers(0, 12), unique=True, max_size=10), max_size=4)
 
@@ -61,5 +61,5 @@ def test_scores_follow_the_formula(rankings: list[list[int]]) -> None:
     "options", [{"weights": (1,)}, {"weights": (1, -1)}, {"k": 0}, {"weights": (1, float("nan"))}]
 )
 def test_what_cannot_be_fused_is_refused(options: dict[str, object]) -> None:
-    with pytest.raises(SearchIndexError, match="fusion"):
+    with pytest.raises(ConfigError, match="fusion"):
         reciprocal_rank_fusion([["a"], ["b"]], **options)  # type: ignore[arg-type]

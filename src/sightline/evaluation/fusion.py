@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
-from sightline.errors import SearchIndexError
+from sightline.errors import ConfigError
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -28,15 +28,13 @@ def reciprocal_rank_fusion(
         (key, score), best first. Equal scores: the better single rank first, then the earlier ranking.
 
     Raises:
-        SearchIndexError: weights that do not fit, or a k that is not positive.
+        ConfigError: weights that do not fit, or a k that is not positive.
     """
     weights = [1.0] * len(rankings) if weights is None else list(weights)
     if len(weights) != len(rankings):
-        raise SearchIndexError(
-            f"fusion of {len(rankings)} rankings needs as many weights, not {len(weights)}"
-        )
+        raise ConfigError(f"fusion of {len(rankings)} rankings needs as many weights, not {len(weights)}")
     if k <= 0 or any(not weight >= 0 for weight in weights):
-        raise SearchIndexError(f"fusion needs k above 0 and weights of 0 or more, not k={k}, {weights}")
+        raise ConfigError(f"fusion needs k above 0 and weights of 0 or more, not k={k}, {weights}")
     scores: dict[Key, float] = {}
     places: dict[Key, tuple[int, int]] = {}
     for number, (ranking, weight) in enumerate(zip(rankings, weights)):
