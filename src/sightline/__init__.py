@@ -35,6 +35,7 @@ __all__ = [
     "LoRA",
     "MarginMSE",
     "Matryoshka",
+    "MiningRules",
     "OnlineContrastive",
     "OrthogonalRegularization",
     "PListMLE",
@@ -59,6 +60,8 @@ __all__ = [
     "ingest",
     "labelled_pairs",
     "load_recipe",
+    "mine_columns",
+    "mine_negatives",
     "run_recipe",
 ]
 
@@ -87,6 +90,7 @@ _HOMES: dict[str, str] = {
     "LoRA": "sightline.models.adapters",
     "MarginMSE": "sightline.losses.distillation",
     "Matryoshka": "sightline.losses.compose",
+    "MiningRules": "sightline.documents.mining_rules",
     "OnlineContrastive": "sightline.losses.pairwise",
     "OrthogonalRegularization": "sightline.losses.regularization",
     "PListMLE": "sightline.losses.listwise",
@@ -110,6 +114,8 @@ _HOMES: dict[str, str] = {
     "ingest": "sightline.documents.ingest",
     "labelled_pairs": "sightline.training.pair_rows",
     "load_recipe": "sightline.config.load",
+    "mine_columns": "sightline.documents.mining_columns",
+    "mine_negatives": "sightline.documents.mining",
     "run_recipe": "sightline.runs.train",
 }
 
@@ -118,6 +124,9 @@ if TYPE_CHECKING:
     from sightline.config.recipe import Recipe as Recipe
     from sightline.documents.dataset import Dataset as Dataset
     from sightline.documents.ingest import ingest as ingest
+    from sightline.documents.mining import mine_negatives as mine_negatives
+    from sightline.documents.mining_columns import mine_columns as mine_columns
+    from sightline.documents.mining_rules import MiningRules as MiningRules
     from sightline.errors import SightlineError as SightlineError
     from sightline.evaluation.reranking import RerankingEvaluator as RerankingEvaluator
     from sightline.evaluation.retrieval import RetrievalEvaluator as RetrievalEvaluator

@@ -17,7 +17,7 @@ from sightline.cli import main as cli
 from sightline.errors import DataError
 from support.processes import heed_interrupts
 
-COMMANDS = ("demo", "ingest", "train", "eval", "compare", "convert", "index", "search")
+COMMANDS = ("demo", "ingest", "mine", "train", "eval", "compare", "convert", "index", "search")
 
 
 def sightline(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -74,6 +74,7 @@ def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     "arguments",
     [
         ("ingest", "absent", "-o", "out"),
+        ("mine", "absent", "--bm25"),
         ("train", "absent.toml"),
         ("eval", "absent-model", "absent-dataset"),
         ("index", "absent", "-m", "model", "-o", "out"),

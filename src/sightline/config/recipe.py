@@ -115,8 +115,9 @@ class DataConfig:
     """Train on at most this many questions, the first ones."""
 
     negatives: int | None = None
-    """Of a reranker: make each row into pairs labelled 1 and 0, with this many wrong documents per right one: the
-    row's own, then those of other rows. Leave out for losses that take a question with all its documents."""
+    """Of pages: train each question also against this many pages that `sightline mine` has found for it. Of a reranker:
+    make each row into pairs labelled 1 and 0, with this many wrong documents per right one: mined pages or the row's
+    own, then those of other rows. Leave out for losses that take a question with all its documents."""
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sightline.documents import store
+from sightline.documents.negatives import Negatives, check_current, content_digest, read_negatives
 from sightline.documents.records import Document, Page, Question
 from sightline.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
+
+logger = logging.getLogger(__name__)
 
 Fields = Literal["both", "text", "image"]
 FIELDS: tuple[Fields, ...] = ("both", "text", "image")
@@ -107,7 +111,24 @@ class Dataset:
         """The page ids that answer each question, by question id."""
         return {item.id: set(item.page_ids) for item in self.questions(split)}
 
-    def train_rows(self, fields: Fields = "both", split: str = "train") -> datasets.Dataset:
+    def mined(self, split: str = "train") -> Negatives:
+        """The negatives that `sightline mine` has found for a split.
+
+        Raises:
+            DataError: nothing was mined for it, or pages or questions have changed since.
+        """
+        found = read_negatives(self.root)
+        check_current(self.root, found, split, self.content(split))
+        return found
+
+    def content(self, split: str) -> str:
+        """A digest of a split's pages and questions, which changes when one of them does."""
+        pages = [page for item in self.documents if item.split == split for page in item.pages]
+        return content_digest(pages, self.questions(split))
+
+    def train_rows(
+        self, fields: Fields = "both", split: str = "train", *, negatives: int | None = None
+    ) -> datasets.Dataset:
         """Pairs to train on: columns ``anchor`` (the question) and ``positive`` (a page that answers it).
 
         A question with several gold pages gives a row for each. Images are paths as str and are opened
@@ -115,28 +136,58 @@ class Dataset:
         ``{"text": str | None, "image": str}``. With ``fields="text"`` pages without text are left out:
         nothing can be learnt from an empty positive.
 
+        With ``negatives``, columns ``negative_1``, ... follow: pages that `sightline mine` has found, the hardest
+        first. Where a pair has fewer, the cells are None, which losses over documents pass over.
+
+        Args:
+            fields: what a page shows.
+            split: whose questions.
+            negatives: mined pages per pair; None for none.
+
         Raises:
-            DataError: when the split has no questions (or, for text, no page with text).
+            DataError: when the split has no questions (or, for text, no page with text); when negatives are asked for
+                and none were mined, or the dataset has changed since.
         """
         import datasets
 
-        pairs = [(item.query, self._by_id[name]) for item in self.questions(split) for name in item.page_ids]
+        pairs = [(item, self._by_id[name]) for item in self.questions(split) for name in item.page_ids]
         if fields == "text":
-            pairs = [(query, page) for query, page in pairs if page.text]
+            pairs = [(question, page) for question, page in pairs if page.text]
         if not pairs:
             raise DataError(
                 f"{self.root}: split '{split}' has no questions to train on; give a question file"
                 " with `sightline ingest --questions FILE`"
             )
         text = datasets.Value("string")
-        positive = {"text": text, "image": text} if fields == "both" else text
-        return datasets.Dataset.from_dict(
-            {
-                "anchor": [query for query, _ in pairs],
-                "positive": [_row_value(page, fields) for _, page in pairs],
-            },
-            features=datasets.Features({"anchor": text, "positive": positive}),
-        )
+        shown = {"text": text, "image": text} if fields == "both" else text
+        columns = {
+            "anchor": [question.query for question, _ in pairs],
+            "positive": [_row_value(page, fields) for _, page in pairs],
+        }
+        if negatives is not None:
+            columns |= self._negative_columns(pairs, fields, split, negatives)
+        kinds = {name: text if name == "anchor" else shown for name in columns}
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
+
+    def _negative_columns(
+        self, pairs: Sequence[tuple[Question, Page]], fields: Fields, split: str, count: int
+    ) -> dict[str, list[Any]]:
+        if count < 1:
+            raise DataError(f"negatives must be at least 1, not {count}; leave it out for none")
+        mined = self.mined(split).by_pair
+        rows = []
+        for question, page in pairs:
+            others = (self._by_id[name] for name in mined.get((question.id, page.page_id), ()))
+            rows.append([other for other in others if fields != "text" or other.text][:count])
+        short = sum(len(row) < count for row in rows)
+        if short:
+            logger.info("%d of %d pairs have fewer than %d mined negatives", short, len(rows), count)
+        return {
+            f"negative_{number + 1}": [
+                _row_value(row[number], fields) if number < len(row) else None for row in rows
+            ]
+            for number in range(count)
+        }
 
     def _check_split(self, split: str | None) -> None:
         if split is not None and split not in self.splits:

@@ -145,8 +145,7 @@ def choose(
     reason_QK[candidates_QK < 0] = _NONE
     drop(0, _among(candidates_QK, positives))
     drop(1, _among(candidates_QK, copies))
-    wrong_QK = (reason_QK == _KEPT) | (reason_QK > 2) & (reason_QK != _NONE)
-    ranks_QK = wrong_QK.cumsum(1)
+    ranks_QK = (reason_QK == _KEPT).cumsum(1)
     # The comparisons of the reference, so that scores at the edge fall to the same side.
     if rules.absolute_margin is not None:
         drop(2, scores_QK + np.float32(rules.absolute_margin) > lowest_Q1)

@@ -77,6 +77,8 @@ class Page:
         text: the text layer, ``""`` where there is none.
         content_hash: SHA-256 of the image file.
         text_source: ``"pdf"`` or ``"none"``.
+        language: ISO 639-1, ``""`` where unknown.
+        duplicate_of: the first page that is nearly the same, ``""`` where there is none.
     """
 
     page_id: str
@@ -88,6 +90,8 @@ class Page:
     text: str
     content_hash: str
     text_source: str
+    language: str = ""
+    duplicate_of: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

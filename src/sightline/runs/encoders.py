@@ -118,8 +118,9 @@ def _check_settings(recipe: Recipe) -> None:
         "model.head": config.head,
         "model.preset": config.preset,
         "model.answers": config.answers,
-        "data.negatives": recipe.data.negatives,
     }
+    if recipe.data.columns:  # the negatives of pages are mined
+        given["data.negatives"] = recipe.data.negatives
     named = [name for name, value in given.items() if value is not None]
     if named:
         raise ConfigError(

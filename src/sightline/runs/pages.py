@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.recipe import Recipe
 from sightline.documents.collection import exam_of
 from sightline.documents.dataset import Dataset
+from sightline.documents.negatives import has_negatives
 from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
 from sightline.evaluation.views import check_views
@@ -32,6 +33,8 @@ class PageMaterial:
         self.dataset = Dataset.load(recipe.data.dataset)
         self.exam = exam_of(self.dataset, recipe.evaluation.split)
         self.facts: Mapping[str, Any] = self.exam.facts
+        if mined_negatives(recipe, self.dataset) is not None:
+            self.dataset.mined(recipe.data.split)  # found wanting before a model is loaded
 
     @property
     def name(self) -> str:
@@ -73,17 +76,25 @@ class PageMaterial:
         return self.exam.thumbnail(document)
 
 
+def mined_negatives(recipe: Recipe, dataset: Dataset) -> int | None:
+    """Mined pages per pair of `[data]`; a reranker for which nothing was mined takes those of other rows."""
+    wanted = recipe.data.negatives
+    if wanted is None or recipe.model.kind == "encoder" or has_negatives(dataset.root):
+        return wanted
+    return None
+
+
 def train_rows(recipe: Recipe, dataset: Dataset) -> datasets.Dataset:
-    """The pairs of `[data]`; with several views each pair once per view."""
+    """The pairs of `[data]`, with their mined negatives; with several views each pair once per view."""
     import datasets
 
     views, split = recipe.trained_fields, recipe.data.split
+    negatives = mined_negatives(recipe, dataset)
+    found = [dataset.train_rows(view, split, negatives=negatives) for view in views]
     if len(views) == 1:
-        rows = dataset.train_rows(views[0], split)
+        rows = found[0]
     else:
-        rows = datasets.concatenate_datasets(
-            [_as_both(dataset.train_rows(view, split), view) for view in views]
-        )
+        rows = datasets.concatenate_datasets([_as_both(one, view) for one, view in zip(found, views)])
     if recipe.data.max_rows is not None:
         rows = rows.select(range(min(recipe.data.max_rows, len(rows))))
     return rows
@@ -97,10 +108,9 @@ def _as_both(rows: datasets.Dataset, view: str) -> datasets.Dataset:
         return rows
     empty = {"text": None, "image": None}
     text = datasets.Value("string")
-    return datasets.Dataset.from_dict(
-        {
-            "anchor": list(rows["anchor"]),
-            "positive": [{**empty, view: value} for value in rows["positive"]],
-        },
-        features=datasets.Features({"anchor": text, "positive": {"text": text, "image": text}}),
-    )
+    documents = [name for name in rows.column_names if name != "anchor"]
+    columns: dict[str, list[Any]] = {"anchor": list(rows["anchor"])}
+    for name in documents:
+        columns[name] = [None if value is None else {**empty, view: value} for value in rows[name]]
+    kinds = {"anchor": text, **{name: {"text": text, "image": text} for name in documents}}
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
