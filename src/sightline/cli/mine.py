@@ -66,9 +66,7 @@ def mine(
     ] = 0,
     range_max: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", min=1, help="Look at N pages per question; by default about 10 per negative."
-        ),
+        typer.Option(metavar="N", min=1, help="Look at N pages per question; by default 10 per negative."),
     ] = None,
     sampling: Annotated[
         Strategy, typer.Option(help="Take the best of the pages that are left, or draw.")
