@@ -20,7 +20,7 @@ from support.mined_pages import mined_pages
 
 # One process imports everything and then forks, before torch has started a thread: a child costs a moment.
 DRIVER = """
-import os, random, signal, sys
+import os, random, signal, sys, time
 
 from sightline.documents import mining, mining_search
 from sightline.documents.mining_rules import MiningRules
@@ -32,30 +32,35 @@ embedding_cache.TEXTS = 4
 mining_search.QUESTIONS = 3
 
 
-def child(told):
+def child(told, heard):
     def progress(stage, done, total):
         os.write(told, b".")
+        os.read(heard, 1)
 
     encoder = Encoder.from_pretrained(model, device="cpu")
     mining.mine_negatives(pages, encoder, bm25=True, cache=cache, rules=MiningRules(num_negatives=3), progress=progress)
 
 
-def run(kill_at):
-    read, write = os.pipe()
+def run(kill_after):
+    read, told = os.pipe()
+    heard, answer = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(read)
-        child(write)
+        os.close(answer)
+        child(told, heard)
         os._exit(0)
-    os.close(write)
-    for _ in range(kill_at):
-        if not os.read(read, 1):
-            break
-    else:
-        os.kill(pid, signal.SIGKILL)
+    os.close(told)
+    signs = 0
     while os.read(read, 1):
-        pass
+        signs += 1
+        os.write(answer, b".")
+        if signs == kill_after:
+            time.sleep(0.01 * random.random())  # at the next sign it waits
+            os.kill(pid, signal.SIGKILL)
+            break
     os.close(read)
+    os.close(answer)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -87,7 +92,7 @@ def test_five_kills_and_the_result_of_an_uninterrupted_run(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     pages, model = mined_pages(tmp_path), tiny("bert")
-    killed = drive(pages, tmp_path / "killed", model, 1, 2, 4, 3, 5)
+    killed = drive(pages, tmp_path / "killed", model, 3, 8, 12, 14, 16)
     assert killed == [-9] * 5
     assert not (pages / NEGATIVES).exists()
     assert (pages / "mine.journal").exists()
