@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -117,11 +118,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"a\.vectors: cannot be opened"):
         VectorFile(tmp_path / "file" / "a.vectors")
-    full = VectorFile(tmp_path / "a.vectors")
-    full.add(keys(0), single(1))
-    before = (tmp_path / "a.vectors").read_bytes()
-    full._file.close()
-    full._file = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
-    with pytest.raises((DataError, ValueError)):
-        full.add(keys(1), single(1))
-    assert (tmp_path / "a.vectors").read_bytes() == before
+
+
+def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
+    path, vectors = tmp_path / "a.vectors", single(300)
+    file = VectorFile(path)
+    file.add(keys(*range(10)), vectors[:10])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 1000, hard))
+    try:
+        with pytest.raises(DataError, match=r"a\.vectors: cannot be written \(File too large\)"):
+            file.add(keys(*range(10, 300)), vectors[10:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(VectorFile(path)) == len(file) == 10
+    file.add(keys(*range(10, 300)), vectors[10:])
+    assert same(VectorFile(path).vectors(keys(*range(300))).take(np.arange(300)), vectors)
