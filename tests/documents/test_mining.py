@@ -14,7 +14,7 @@ import pytest
 
 from sightline.documents import store
 from sightline.documents.dataset import Dataset
-from sightline.documents.mining import mine_negatives
+from sightline.documents.mining import mine_negatives, same_content
 from sightline.documents.mining_rules import MiningRules
 from sightline.documents.negatives import NEGATIVES, read_negatives
 from sightline.documents.records import Page
@@ -186,31 +186,30 @@ def test_pages_as_images_and_late_interaction(
     np.testing.assert_allclose(row.scores, late.similarity(asked, shown)[0], atol=1e-4)
 
 
-def test_near_duplicates_count_as_the_same(pages: Path, minilm: Encoder) -> None:
-    from dataclasses import replace
+def test_what_shows_the_same() -> None:
+    def page(name: str, **facts: str) -> Page:
+        return Page(
+            name, "d", 0, "", 1, 1, **({"text": "", "content_hash": name, "text_source": "pdf"} | facts)
+        )
 
-    data = Dataset.load(pages)
-
-    def marked(page: Page) -> Page:
-        relative = Path(page.image).relative_to(pages).as_posix()
-        twin = "whales.pdf#p0" if page.page_id == "rivers.pdf#p0" else ""
-        return replace(page, image=relative, duplicate_of=twin)
-
-    documents = [item.with_pages([marked(page) for page in item.pages]) for item in data.documents]
-    head = {name: value for name, value in data.head.items() if name not in ("format", "version")}
-    store.write_dataset(pages, documents, data.all_questions, head)
-    if not any(page.duplicate_of for page in Dataset.load(pages).pages):
-        pytest.skip("this version of the dataset's tables does not keep duplicate_of")
-    mine_negatives(pages, minilm, fields="text", rules=EVERYTHING)
-    rows = {row.question_id: row.negatives for row in Dataset.load(pages).mined().rows}
-    twins = {"whales.pdf#p0", "rivers.pdf#p0"}
-    assert not twins & set(rows["whales-0"])
-    assert not twins & set(rows["rivers-0"])
-    assert len(twins & set(rows["bees-0"])) == 1
+    long = "a text layer of more than two hundred letters " * 5
+    pages = [
+        page("a"),
+        page("b", content_hash="a"),
+        page("c", text=long),
+        page("d", duplicate_of="b"),
+        page("e", text="a short text"),
+        page("f", text="a short text"),
+        page("g", text=long, duplicate_of="a page elsewhere"),
+        page("h", duplicate_of="a page elsewhere"),
+        page("i", duplicate_of="j"),
+        page("j"),
+    ]
+    assert same_content(pages).tolist() == [0, 0, 2, 0, 4, 5, 2, 2, 8, 8]
 
 
 def test_rows_to_train_on(pages: Path, minilm: Encoder, caplog: pytest.LogCaptureFixture) -> None:
-    rules = MiningRules(num_negatives=3, relative_margin=0.35)
+    rules = MiningRules(num_negatives=3, relative_margin=None, min_score=0.35)
     mine_negatives(pages, minilm, fields="text", rules=rules)
     data = Dataset.load(pages)
     mined = data.mined().by_pair

@@ -27,12 +27,12 @@ from sightline.documents.mining_rules import MiningRules
 from sightline.models import embedding_cache
 from sightline.models.encoder import Encoder
 
-pages, cache, model = sys.argv[1:4]
+pages, model = sys.argv[1:3]
 embedding_cache.TEXTS = 4
 mining_search.QUESTIONS = 3
 
 
-def child(told, heard):
+def child(told, heard, cache):
     def progress(stage, done, total):
         os.write(told, b".")
         os.read(heard, 1)
@@ -41,14 +41,14 @@ def child(told, heard):
     mining.mine_negatives(pages, encoder, bm25=True, cache=cache, rules=MiningRules(num_negatives=3), progress=progress)
 
 
-def run(kill_after):
+def run(cache, kill_after):
     read, told = os.pipe()
     heard, answer = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(read)
         os.close(answer)
-        child(told, heard)
+        child(told, heard, cache)
         os._exit(0)
     os.close(told)
     signs = 0
@@ -61,16 +61,28 @@ def run(kill_after):
             break
     os.close(read)
     os.close(answer)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    journal = os.path.join(pages, "mine.journal")
+    chunks = len(open(journal).readlines()) - 1 if os.path.exists(journal) else 0
+    return f"{signs}:{code}:{chunks}"
 
 
-for place in sys.argv[4:]:
-    print(run(int(place)), flush=True)
+for order in sys.argv[3:]:
+    cache, place = order.rsplit("@", 1)
+    print(run(cache, int(place)), flush=True)
+    if int(place) == 9999:  # beside its embeddings, so that the next begins anew
+        os.rename(os.path.join(pages, "negatives.parquet"), os.path.join(cache, "negatives.parquet"))
+    assert not os.path.exists(os.path.join(pages, "negatives.parquet"))
 """
 
 
-def drive(pages: Path, cache: Path, model: Path, *kills: int) -> list[int]:
-    """Exit codes of runs, each killed after so many signs of progress; one of 9999 runs to its end."""
+def test_five_kills_and_the_result_of_an_uninterrupted_run(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    pages, model = mined_pages(tmp_path), tiny("bert")
+    # After so many signs of progress; the later ones come when pages and questions are embedded.
+    orders = [f"{tmp_path / 'killed'}@{signs}" for signs in (3, 8, 12, 14, 16, 9999)]
+    orders.append(f"{tmp_path / 'whole'}@9999")
     tests = Path(__file__).resolve().parents[1]
     environment = os.environ | {
         "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent / 'src'}",
@@ -78,32 +90,22 @@ def drive(pages: Path, cache: Path, model: Path, *kills: int) -> list[int]:
         "TOKENIZERS_PARALLELISM": "false",
     }
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(pages), str(cache), str(model), *map(str, kills)],
+        [sys.executable, "-c", DRIVER, str(pages), str(model), *orders],
         capture_output=True,
         text=True,
         env=environment,
-        timeout=200,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    return [int(line) for line in done.stdout.split()]
-
-
-def test_five_kills_and_the_result_of_an_uninterrupted_run(
-    tiny: Callable[[str], Path], tmp_path: Path
-) -> None:
-    pages, model = mined_pages(tmp_path), tiny("bert")
-    killed = drive(pages, tmp_path / "killed", model, 3, 8, 12, 14, 16)
-    assert killed == [-9] * 5
-    assert not (pages / NEGATIVES).exists()
-    assert (pages / "mine.journal").exists()
-    assert drive(pages, tmp_path / "killed", model, 9999) == [0]
-    resumed = (pages / NEGATIVES).read_bytes()
+    told = [tuple(map(int, line.split(":"))) for line in done.stdout.split()]
+    assert [code for _, code, _ in told] == [-9] * 5 + [0, 0]
+    chunks = [chunk for *_, chunk in told]
+    assert 0 == chunks[0] < chunks[3] < chunks[4]  # embedding first, then mining, which goes on
     assert not (pages / "mine.journal").exists()
-    (pages / NEGATIVES).unlink()
-    assert drive(pages, tmp_path / "whole", model, 9999) == [0]
-    assert (pages / NEGATIVES).read_bytes() == resumed
-    for file in (tmp_path / "whole").iterdir():
-        assert file.read_bytes() == (tmp_path / "killed" / file.name).read_bytes(), file.name
+    made = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert len(made) == 5  # vectors and facts of pages and questions, and the negatives
+    for name in made:
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_a_full_disk_leaves_what_was_there(tiny: Callable[[str], Path], tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_full_disk_leaves_what_was_there(tiny: Callable[[str], Path], tmp_path
         with pytest.raises(DataError, match="cannot be written"):
             mine_negatives(pages, encoder, cache=tmp_path / "cache", rules=MiningRules(num_negatives=4))
         with pytest.raises(DataError, match="cannot be written"):
-            mine_negatives(pages, encoder, cache=tmp_path / "other")
+            mine_negatives(pages, encoder, cache=tmp_path / "other", rules=MiningRules(num_negatives=3))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (pages / NEGATIVES).read_bytes() == before

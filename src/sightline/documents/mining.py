@@ -172,7 +172,7 @@ def _plan(dataset: Dataset, fields: Fields, split: str) -> _Plan:
             f"{dataset.root}: no page that answers a question has any {fields}; choose other fields"
         )
     order = {query: number for number, query in enumerate(names)}
-    asked = Asked(list(names.values()), [list(right[query]) for query in names], _same(pages))
+    asked = Asked(list(names.values()), [list(right[query]) for query in names], same_content(pages))
     return _Plan(
         fields,
         split,
@@ -185,8 +185,11 @@ def _plan(dataset: Dataset, fields: Fields, split: str) -> _Plan:
     )
 
 
-def _same(pages: Sequence[Page]) -> np.ndarray:
-    """Equal numbers for pages that show the same: the smallest number of a page among them."""
+def same_content(pages: Sequence[Page]) -> np.ndarray:
+    """(N,) equal numbers for pages that show the same: the smallest number of a page among them.
+
+    Equal are pages of one image, of one long text layer, and near-duplicates as ingestion marks them.
+    """
     leader = list(range(len(pages)))
 
     def first(number: int) -> int:

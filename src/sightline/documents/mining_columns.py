@@ -147,7 +147,8 @@ def _distinct(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
     from sightline.inputs.parse import parse
 
     numbers: dict[Any, int] = {}
-    kept, places = [], []
+    kept: list[Any] = []
+    places: list[int] = []
     for row, value in enumerate(values):
         # A text is its own key: reading a path in it is the model's matter.
         key = (True, value) if isinstance(value, str) else (False, parse(value, source=f"value {row}").key)

@@ -73,4 +73,5 @@ def _record(mined: Mined) -> dict[str, Any]:
 
 
 def _mined(record: Mapping[str, Any]) -> Mined:
-    return Mined(*(tuple(record[name]) for name in _FIELDS), dropped=dict(record["dropped"]))
+    lists = {name: tuple(record[name]) for name in _FIELDS}
+    return Mined(**lists, dropped=dict(record["dropped"]))  # type: ignore[arg-type]

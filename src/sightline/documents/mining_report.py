@@ -127,9 +127,9 @@ def _examples(dataset: Dataset, rows: Sequence[MinedRow], gaps: Sequence[float])
     queries = {question.id: question.query for question in dataset.all_questions}
     places = [(row, number) for row in rows for number in range(len(row.negatives))]
     order = np.argsort(np.array(gaps), kind="stable").tolist()
-    wanted = np.unique(np.linspace(0, len(order) - 1, _EXAMPLES).round().astype(int)) if order else []
+    spread = np.linspace(0, len(order) - 1, _EXAMPLES).round().astype(int) if order else np.zeros(0, int)
     found = []
-    for place in wanted:
+    for place in np.unique(spread).tolist():
         row, number = places[order[place]]
         found.append(
             Example(

@@ -128,10 +128,7 @@ def read_negatives(root: Path) -> Negatives:
     try:
         table = pq.read_table(path)
         facts = json.loads((table.schema.metadata or {})[_KEY])
-        rows = tuple(
-            MinedRow(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
-            for row in table.to_pylist()
-        )
+        rows = tuple(_row(row) for row in table.to_pylist())
     except FileNotFoundError as error:
         raise DataError(
             f"{root} has no mined negatives; `sightline mine {root} --model MODEL` finds them"
@@ -143,6 +140,17 @@ def read_negatives(root: Path) -> Negatives:
             f"{path} is of version {facts.get('version')}, not {VERSION}; run `sightline mine` again"
         )
     return Negatives(rows, facts)
+
+
+def _row(values: Mapping[str, Any]) -> MinedRow:
+    return MinedRow(
+        question_id=values["question_id"],
+        positive=values["positive"],
+        positive_score=values["positive_score"],
+        negatives=tuple(values["negatives"]),
+        scores=tuple(values["scores"]),
+        ranks=tuple(values["ranks"]),
+    )
 
 
 def check_current(root: Path, negatives: Negatives, split: str, content: str) -> None:

@@ -32,8 +32,8 @@ def fingerprint(encoder: nn.Module) -> str:
         encoder: any torch module; tied weights and buffers are taken as its state_dict lists them.
     """
     digest = hashlib.sha256()
-    for facts in _parts(encoder):
-        digest.update(facts)
+    for part in _parts(encoder):
+        digest.update(part)
     for name, tensor in sorted(encoder.state_dict().items()):
         shape, total, samples = _contents(tensor)
         digest.update(json.dumps([name, shape, total]).encode())
@@ -55,8 +55,8 @@ def exact_fingerprint(encoder: nn.Module) -> str:
     import xxhash
 
     digest = hashlib.sha256()
-    for facts in _parts(encoder, whole=True):
-        digest.update(facts)
+    for part in _parts(encoder, whole=True):
+        digest.update(part)
     for name, tensor in sorted(encoder.state_dict().items()):
         contents = xxhash.xxh3_128()
         for piece in tensor.detach().reshape(-1).split(CHUNK):

@@ -114,7 +114,7 @@ def load_encoder(recipe: Recipe) -> Encoder:
 def _check_settings(recipe: Recipe) -> None:
     """Refuses what an encoder would pass over without a word."""
     config = recipe.model
-    given = {
+    given: dict[str, Any] = {
         "model.head": config.head,
         "model.preset": config.preset,
         "model.answers": config.answers,
