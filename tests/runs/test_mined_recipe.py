@@ -33,9 +33,9 @@ def recipe(pages: Path, output: Path, *overrides: str, **tables: dict[str, Any])
     table: dict[str, Any] = {
         "model": {"name": str(MODEL)},
         "data": {"dataset": str(pages), "fields": "text", "negatives": 2},
-        "training": {"max_steps": 2, "per_device_train_batch_size": 4, "dataloader_num_workers": 0},
+        "training": {"max_steps": 1, "per_device_train_batch_size": 8, "dataloader_num_workers": 0},
         "evaluation": {"bm25": False, "untuned": False},
-        "output": {"dir": str(output), "report": False},
+        "output": {"dir": str(output), "report": False, "verify": False},
     }
     for name, values in tables.items():
         table[name] = {**table.get(name, {}), **values}
