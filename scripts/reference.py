@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 # Tables whose missing keys come from the checkpoint or from TrainingArguments.
 _INHERITING = ("ModelConfig", "LossConfig", "TrainingConfig")
-COMMANDS = ("demo", "ingest", "mine", "train", "eval", "compare", "convert", "index", "search")
+COMMANDS = ("demo", "ingest", "questions", "mine", "train", "eval", "compare", "convert", "index", "search")
 
 
 def cli_page() -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "EmbeddingDistillation",
     "Embeddings",
     "Encoder",
+    "EndpointSettings",
     "FalseNegatives",
     "InBatchRanking",
     "InfoNCE",
@@ -36,6 +37,8 @@ __all__ = [
     "MarginMSE",
     "Matryoshka",
     "MiningRules",
+    "ModelSettings",
+    "OfflineSettings",
     "OnlineContrastive",
     "OrthogonalRegularization",
     "PListMLE",
@@ -56,12 +59,15 @@ __all__ = [
     "TrainingArguments",
     "Triplet",
     "__version__",
+    "add_questions",
     "build_index",
     "ingest",
     "labelled_pairs",
     "load_recipe",
     "mine_columns",
     "mine_negatives",
+    "model_questions",
+    "offline_questions",
     "run_recipe",
 ]
 
@@ -80,6 +86,7 @@ _HOMES: dict[str, str] = {
     "EmbeddingDistillation": "sightline.losses.distillation",
     "Embeddings": "sightline.types",
     "Encoder": "sightline.models.encoder",
+    "EndpointSettings": "sightline.documents.generation.endpoint",
     "FalseNegatives": "sightline.losses.joint",
     "InBatchRanking": "sightline.losses.in_batch",
     "InfoNCE": "sightline.losses.contrastive",
@@ -91,6 +98,8 @@ _HOMES: dict[str, str] = {
     "MarginMSE": "sightline.losses.distillation",
     "Matryoshka": "sightline.losses.compose",
     "MiningRules": "sightline.documents.mining_rules",
+    "ModelSettings": "sightline.documents.model_questions",
+    "OfflineSettings": "sightline.documents.offline_questions",
     "OnlineContrastive": "sightline.losses.pairwise",
     "OrthogonalRegularization": "sightline.losses.regularization",
     "PListMLE": "sightline.losses.listwise",
@@ -110,23 +119,32 @@ _HOMES: dict[str, str] = {
     "Trainer": "sightline.training.trainer",
     "TrainingArguments": "sightline.training.arguments",
     "Triplet": "sightline.losses.triplets",
+    "add_questions": "sightline.documents.adding",
     "build_index": "sightline.search.index",
     "ingest": "sightline.documents.ingest",
     "labelled_pairs": "sightline.training.pair_rows",
     "load_recipe": "sightline.config.load",
     "mine_columns": "sightline.documents.mining_columns",
     "mine_negatives": "sightline.documents.mining",
+    "model_questions": "sightline.documents.model_questions",
+    "offline_questions": "sightline.documents.offline_questions",
     "run_recipe": "sightline.runs.train",
 }
 
 if TYPE_CHECKING:
     from sightline.config.load import load_recipe as load_recipe
     from sightline.config.recipe import Recipe as Recipe
+    from sightline.documents.adding import add_questions as add_questions
     from sightline.documents.dataset import Dataset as Dataset
+    from sightline.documents.generation.endpoint import EndpointSettings as EndpointSettings
     from sightline.documents.ingest import ingest as ingest
     from sightline.documents.mining import mine_negatives as mine_negatives
     from sightline.documents.mining_columns import mine_columns as mine_columns
     from sightline.documents.mining_rules import MiningRules as MiningRules
+    from sightline.documents.model_questions import ModelSettings as ModelSettings
+    from sightline.documents.model_questions import model_questions as model_questions
+    from sightline.documents.offline_questions import OfflineSettings as OfflineSettings
+    from sightline.documents.offline_questions import offline_questions as offline_questions
     from sightline.errors import SightlineError as SightlineError
     from sightline.evaluation.reranking import RerankingEvaluator as RerankingEvaluator
     from sightline.evaluation.retrieval import RetrievalEvaluator as RetrievalEvaluator

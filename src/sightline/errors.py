@@ -71,6 +71,10 @@ class CheckpointError(SightlineError):
     """A checkpoint cannot be read or written faithfully."""
 
 
+class EndpointError(SightlineError):
+    """A model behind an HTTP endpoint is unreachable, refuses, or cannot be understood."""
+
+
 class ConfigError(SightlineError):
     """A recipe, an override or an argument is wrong."""
 

@@ -39,6 +39,13 @@ def write_text(path: str | os.PathLike[str], text: str, *, errors: str = "strict
     return path
 
 
+def remove_unfinished(path: str | os.PathLike[str]) -> None:
+    """Delete what `write_text` left beside ``path`` when it was killed; only for the one process that writes it."""
+    path = Path(path)
+    for aside in path.parent.glob(f".{path.name}.*.part"):
+        aside.unlink(missing_ok=True)
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Replace a JSON file, as `write_text` does.
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from sightline import __version__
-from sightline.cli import compare, convert, demo, evaluate, index, ingest, mine, search, train
+from sightline.cli import compare, convert, demo, evaluate, index, ingest, mine, questions, search, train
 from sightline.errors import SightlineError, StoppedError
 
 # Typer moved from click to a copy of it; both descend from a ClickException, which carries usage errors.
@@ -81,6 +81,7 @@ def _options(
 
 app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)
+app.command("questions")(questions.questions)
 app.command("mine")(mine.mine)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)

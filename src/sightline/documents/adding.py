@@ -10,6 +10,7 @@ from pathlib import Path
 from sightline.documents import store
 from sightline.documents.records import PERSON, Document, Page, Question
 from sightline.errors import DataError
+from sightline.files import remove_unfinished
 
 MAX_ERRORS = 20
 
@@ -58,6 +59,7 @@ def add_questions(
     root = Path(root).absolute()
     store.read_head(root)
     with store.locked(root), store.writing(root):
+        remove_unfinished(root / store.HEAD)
         documents = {item.document: item for item in store.read_documents_table(root)}
         earlier = list(store.read_questions_table(root))
         kept = [item for item in earlier if replace_origin is None or item.origin != replace_origin]

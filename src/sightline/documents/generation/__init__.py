@@ -1,0 +1,1 @@
+"""Questions made from pages: offline from their text, or by a model behind an endpoint."""
