@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 # Tables whose missing keys come from the checkpoint or from TrainingArguments.
 _INHERITING = ("ModelConfig", "LossConfig", "TrainingConfig")
-COMMANDS = ("demo", "ingest", "questions", "mine", "train", "eval", "compare", "convert", "index", "search")
+COMMANDS = (
+    "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "convert", "index", "search",
+)  # fmt: skip
 
 
 def cli_page() -> str:

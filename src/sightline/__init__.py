@@ -21,12 +21,14 @@ __all__ = [
     "CosineSimilarity",
     "CrossEntropy",
     "Dataset",
+    "Diagnosis",
     "DistillKL",
     "EmbeddingDistillation",
     "Embeddings",
     "Encoder",
     "EndpointSettings",
     "FalseNegatives",
+    "Finding",
     "InBatchRanking",
     "InfoNCE",
     "Item",
@@ -61,6 +63,7 @@ __all__ = [
     "__version__",
     "add_questions",
     "build_index",
+    "check_data",
     "ingest",
     "labelled_pairs",
     "load_recipe",
@@ -82,12 +85,14 @@ _HOMES: dict[str, str] = {
     "CosineSimilarity": "sightline.losses.pairwise",
     "CrossEntropy": "sightline.losses.pointwise",
     "Dataset": "sightline.documents.dataset",
+    "Diagnosis": "sightline.documents.doctor.findings",
     "DistillKL": "sightline.losses.distillation",
     "EmbeddingDistillation": "sightline.losses.distillation",
     "Embeddings": "sightline.types",
     "Encoder": "sightline.models.encoder",
     "EndpointSettings": "sightline.documents.generation.endpoint",
     "FalseNegatives": "sightline.losses.joint",
+    "Finding": "sightline.documents.doctor.findings",
     "InBatchRanking": "sightline.losses.in_batch",
     "InfoNCE": "sightline.losses.contrastive",
     "Item": "sightline.types",
@@ -121,6 +126,7 @@ _HOMES: dict[str, str] = {
     "Triplet": "sightline.losses.triplets",
     "add_questions": "sightline.documents.adding",
     "build_index": "sightline.search.index",
+    "check_data": "sightline.runs.check",
     "ingest": "sightline.documents.ingest",
     "labelled_pairs": "sightline.training.pair_rows",
     "load_recipe": "sightline.config.load",
@@ -136,6 +142,8 @@ if TYPE_CHECKING:
     from sightline.config.recipe import Recipe as Recipe
     from sightline.documents.adding import add_questions as add_questions
     from sightline.documents.dataset import Dataset as Dataset
+    from sightline.documents.doctor.findings import Diagnosis as Diagnosis
+    from sightline.documents.doctor.findings import Finding as Finding
     from sightline.documents.generation.endpoint import EndpointSettings as EndpointSettings
     from sightline.documents.ingest import ingest as ingest
     from sightline.documents.mining import mine_negatives as mine_negatives
@@ -180,6 +188,7 @@ if TYPE_CHECKING:
     from sightline.models.reranker import Reranker as Reranker
     from sightline.modules.token_mask import TokenMask as TokenMask
     from sightline.modules.token_pooling import TokenPooling as TokenPooling
+    from sightline.runs.check import check_data as check_data
     from sightline.runs.train import run_recipe as run_recipe
     from sightline.search.index import build_index as build_index
     from sightline.search.searcher import Searcher as Searcher

@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import (
@@ -193,12 +194,15 @@ def load_model(
 ) -> tuple[PreTrainedModel, list[str]]:
     """The model an Auto class (or a model class) reads from ``folder``, and the names of weights it found missing.
 
-    An adapter in the folder is put into the model that it belongs to.
+    An adapter in the folder is put into the model that it belongs to. Without weights (see `LoadOptions`) the model
+    is on the meta device, and nothing but its shape is real.
 
     Raises:
         CheckpointError: transformers cannot load it.
         ConfigError: it is to be quantised, and cannot be here.
     """
+    if not options.weights:
+        return _shape(loader, folder, config, options), []
     check_quantization(model_kwargs)
     home = base_folder(folder, options)
     try:
@@ -208,6 +212,17 @@ def load_model(
     if home != folder:
         load_adapter(model, folder)
     return model, list(loaded["missing_keys"])
+
+
+def _shape(loader: Any, folder: Path, config: PretrainedConfig, options: LoadOptions) -> PreTrainedModel:
+    trust = {"trust_remote_code": True} if options.trust_remote_code else {}
+    try:
+        with torch.device("meta"):
+            concrete = isinstance(loader, type) and issubclass(loader, PreTrainedModel)
+            model: PreTrainedModel = loader(config) if concrete else loader.from_config(config, **trust)
+    except _LOADING_ERRORS as error:
+        raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
+    return model
 
 
 def check_complete(folder: Path, missing: Iterable[str], what: str) -> None:

@@ -17,3 +17,5 @@ class LoadOptions:
     trust_remote_code: bool = False
     # token, cache_dir and local_files_only, for a second checkpoint that the first one names.
     hub: Mapping[str, Any] = field(default_factory=dict)
+    # Without them the transformers model is only a shape, for those who want to know what it takes.
+    weights: bool = True

@@ -15,7 +15,19 @@ import typer
 from typer.core import TyperGroup
 
 from sightline import __version__
-from sightline.cli import compare, convert, demo, evaluate, index, ingest, mine, questions, search, train
+from sightline.cli import (
+    check,
+    compare,
+    convert,
+    demo,
+    evaluate,
+    index,
+    ingest,
+    mine,
+    questions,
+    search,
+    train,
+)
 from sightline.errors import SightlineError, StoppedError
 
 # Typer moved from click to a copy of it; both descend from a ClickException, which carries usage errors.
@@ -83,6 +95,7 @@ app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)
 app.command("questions")(questions.questions)
 app.command("mine")(mine.mine)
+app.command("check")(check.check)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)

@@ -17,6 +17,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output folder.")
     ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not look at the data first (see `sightline check`).")
+    ] = False,
     no_verify: Annotated[
         bool,
         typer.Option("--no-verify", help="Do not read the saved model again to compare it (output.verify)."),
@@ -37,7 +40,7 @@ def train(
     from sightline.runs.train import newest_checkpoint, run_recipe
 
     try:
-        run = run_recipe(plan, console=notes(), resume=resume)
+        run = run_recipe(plan, console=notes(), resume=resume, check=not no_check)
     except KeyboardInterrupt:
         checkpoint = newest_checkpoint(Path(plan.output.dir))
         raise KeyboardInterrupt(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sightline.config.recipe import Recipe
 from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
+from sightline.runs.sources import Source
 
 if TYPE_CHECKING:
     import datasets
@@ -53,6 +54,10 @@ class Material(Protocol):
         Raises:
             DataError: there are none, or a column is missing.
         """
+        ...
+
+    def source(self) -> Source:
+        """What the data doctor examines: the rows to train on and what is measured with."""
         ...
 
     def check(self, model: Any) -> None:

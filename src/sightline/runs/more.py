@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError
 from sightline.runs.losses import build_loss, loss_class
-from sightline.runs.tables import open_table
+from sightline.runs.tables import open_more
 
 if TYPE_CHECKING:
     from sightline.losses.base import Loss
@@ -32,15 +32,7 @@ def with_rows(recipe: Recipe, rows: Any) -> Any:
             f"{recipe.source}: more.{FIRST}: that is the name of [data] itself; use another one"
         )
     found = {FIRST: rows}
-    for name, table in recipe.more.items():
-        source = f"{recipe.source}: [more.{name}]"
-        if not table.columns:
-            raise ConfigError(f"{source}: columns is empty; name those to train on")
-        found[name] = open_table(
-            table.dataset, subset=table.subset, split=table.split, revision=table.revision,
-            columns=table.columns, max_rows=table.max_rows, source=source,
-        )  # fmt: skip
-    return found
+    return found | open_more(recipe)
 
 
 def with_losses(recipe: Recipe, loss: Loss, similarity: str | None) -> Loss:

@@ -14,6 +14,7 @@ from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
 from sightline.evaluation.views import check_views
 from sightline.runs.evaluate import bm25_row, evaluator_for
+from sightline.runs.sources import PageSource
 
 if TYPE_CHECKING:
     import datasets
@@ -55,6 +56,11 @@ class PageMaterial:
 
     def rows(self) -> datasets.Dataset:
         return train_rows(self.recipe, self.dataset)
+
+    def source(self) -> PageSource:
+        recipe = self.recipe
+        views = {*recipe.trained_fields, *recipe.evaluated_fields}
+        return PageSource(self.dataset, recipe.data.split, recipe.evaluation.split, images=views != {"text"})
 
     def check(self, model: Any) -> None:
         check_views(model, [*self.recipe.trained_fields, *self.recipe.evaluated_fields])

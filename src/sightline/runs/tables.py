@@ -13,6 +13,7 @@ from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
+from sightline.runs.sources import OpenTable, TableSource
 
 if TYPE_CHECKING:
     import datasets
@@ -88,6 +89,18 @@ class TableMaterial:
 
     def rows(self) -> datasets.Dataset:
         return self._rows
+
+    def source(self) -> TableSource:
+        recipe = self.recipe
+        tables = {
+            "train": OpenTable(self._rows, self._rows.column_names, "train"),
+            "evaluation": OpenTable(
+                self._held_out, self._held_out.column_names, "evaluation", is_trained_on=False
+            ),
+        }
+        for name, rows in open_more(recipe).items():
+            tables[f"more.{name}"] = OpenTable(rows, rows.column_names, f"more.{name}")
+        return TableSource(self.name, tables)
 
     def check(self, model: Any) -> None:
         from sightline.inputs.parse import parse
@@ -215,6 +228,55 @@ def open_table(
     return found
 
 
+def open_more(recipe: Recipe) -> dict[str, datasets.Dataset]:
+    """The further tables of a recipe, by name.
+
+    Raises:
+        ConfigError: one without columns.
+        DataError: one that cannot be opened, or without a column the recipe names.
+    """
+    found = {}
+    for name, table in recipe.more.items():
+        source = f"{recipe.source}: [more.{name}]"
+        if not table.columns:
+            raise ConfigError(f"{source}: columns is empty; name those to train on")
+        found[name] = open_table(
+            table.dataset, subset=table.subset, split=table.split, revision=table.revision,
+            columns=table.columns, max_rows=table.max_rows, source=source,
+        )  # fmt: skip
+    return found
+
+
+def open_all(name: str) -> dict[str, tuple[datasets.Dataset, str, str]]:
+    """Every subset and split of a folder or file: what to call it -> its rows, subset and split.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    import datasets
+
+    path = Path(name).expanduser()
+    if path.is_file() or (path / "state.json").is_file():
+        return {
+            "train": (
+                _loaded(name, subset=None, split="train", revision=None, source=name),
+                "default",
+                "train",
+            )
+        }
+    try:
+        if (path / "dataset_dict.json").is_file():
+            found = {"default": datasets.load_from_disk(str(path))}
+        else:
+            subsets = datasets.get_dataset_config_names(str(path))
+            found = {subset: datasets.load_dataset(str(path), subset) for subset in subsets}
+    except Exception as error:  # as in `_loaded`
+        raise _unopened(name, error, name) from error
+    rows = [(subset, str(split), one) for subset, splits in found.items() for split, one in splits.items()]
+    several = len({split for _, split, _ in rows}) < len(rows)  # then subsets tell them apart
+    return {(subset if several else split): (one, subset, split) for subset, split, one in rows}
+
+
 def _loaded(
     name: str, *, subset: str | None, split: str, revision: str | None, source: str
 ) -> datasets.Dataset:
@@ -241,8 +303,12 @@ def _loaded(
         raise
     # What reads files and what reads the Hub raise a dozen kinds of errors.
     except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DataError(f"{source}: the dataset {name!r} cannot be opened: {first}") from error
+        raise _unopened(name, error, source) from error
+
+
+def _unopened(name: str, error: Exception, source: str) -> DataError:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return DataError(f"{source}: the dataset {name!r} cannot be opened: {first}")
 
 
 def _targets() -> tuple[str, ...]:

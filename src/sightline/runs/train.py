@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.config.load import dump_recipe
 from sightline.config.recipe import Recipe, TrainingConfig
-from sightline.errors import ConfigError, StoppedError
+from sightline.errors import ConfigError, DataError, StoppedError
 from sightline.runs import lora
+from sightline.runs.check import check_material, headlines, stopping
 from sightline.runs.encoders import load_guide
 from sightline.runs.losses import loss_class
-from sightline.runs.material import material_of
+from sightline.runs.material import Material, material_of
 from sightline.runs.more import counted
 from sightline.runs.outcome import Outcome
 from sightline.runs.settings import CHECKPOINTS, meet, training_arguments
@@ -62,7 +63,9 @@ class RunResult:
     seconds: Mapping[str, float]
 
 
-def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool = False) -> RunResult:
+def run_recipe(
+    recipe: Recipe, *, console: Console | None = None, resume: bool = False, check: bool = True
+) -> RunResult:
     """Train as `recipe` says and measure before and after.
 
     Writes into `recipe.output.dir`: `resolved.toml` before the first step; checkpoints as the recipe says;
@@ -73,10 +76,12 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
         recipe: what to do.
         console: where progress is told; nothing is said without one.
         resume: go on from the newest whole checkpoint in the output folder, if there is one.
+        check: let the data doctor look at the data first; see `runs.check`.
 
     Raises:
         ConfigError: a key or value of the recipe is wrong, or the output folder holds a finished run.
-        DataError: the dataset does not fit the recipe or the model; or rows are bad, with the list of them.
+        DataError: the dataset does not fit the recipe or the model; the doctor finds errors in it; or rows are bad,
+            with the list of them.
         CheckpointError: the model cannot be loaded.
         StoppedError: SIGTERM asked for it during training; a checkpoint was saved.
     """
@@ -95,6 +100,11 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
 
     with _timed(seconds, "load"):
         material = material_of(recipe)
+    if check and not resume:
+        with _timed(seconds, "check"):
+            for line in ranks.from_main(lambda: _checked(recipe, material), "checking the data"):
+                say(line)
+    with _timed(seconds, "load"):
         subject = subject_of(recipe, material, seed=arguments.seed)
         rows, guide = subject.rows(), load_guide(recipe)
     inherited = {**subject.inherited(), **_inherited_arguments(recipe, arguments)}
@@ -159,6 +169,18 @@ def run_recipe(recipe: Recipe, *, console: Console | None = None, resume: bool =
         if report is not None:
             outcome.write_report(report)
     return RunResult(output, model, subject.model, outcome, report, seconds)
+
+
+def _checked(recipe: Recipe, material: Material) -> list[str]:
+    """What the data doctor has to say.
+
+    Raises:
+        DataError: it finds errors.
+    """
+    diagnosis = check_material(recipe, material).diagnosis
+    if errors := stopping(recipe, diagnosis):
+        raise DataError(errors)
+    return headlines(recipe, diagnosis)
 
 
 def _save(recipe: Recipe, subject: Subject, ranks: Ranks, card: str, say: Callable[..., None]) -> Path:
@@ -279,7 +301,7 @@ def newest_checkpoint(output: Path) -> str | None:
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     started = time.monotonic()
     yield
-    seconds[stage] = time.monotonic() - started
+    seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - started
 
 
 def _silent(*_: Any, **__: Any) -> None:

@@ -1,0 +1,97 @@
+"""A cleaned copy of a dataset of pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sightline.documents import store
+from sightline.documents.dataset import Dataset
+from sightline.documents.doctor.cleaning import Cleaning, link, new_folder
+from sightline.documents.doctor.contents import Contents
+from sightline.documents.doctor.page_contents import NEGATIVES
+from sightline.documents.records import Document, Question, image_location
+
+
+def write_clean_pages(dataset: Dataset, contents: Contents, cleaning: Cleaning, output: Path) -> None:
+    """Writes the dataset without what is to be left out; page images are linked, not copied, where possible.
+
+    Splits that are not among the contents are kept as they are.
+
+    Raises:
+        DataError: the folder has something in it, or cannot be written.
+    """
+    gone = {contents.sheets[number].name for number in cleaning.sheets}
+    unasked = {contents.asked[number].name for number in cleaning.questions}
+    documents = [_without(item, gone) for item in dataset.documents]
+    there = {page.page_id for item in documents for page in item.pages}
+    questions = [
+        kept
+        for question in dataset.all_questions
+        if question.id not in unasked and (kept := _answered(question, there)) is not None
+    ]
+    with new_folder(output) as folder:
+        for item in dataset.documents:
+            for page in item.pages:
+                if page.page_id in there:
+                    link(Path(page.image), folder / image_location(page.content_hash))
+        store.write_dataset(folder, documents, questions, _head(dataset, documents, questions))
+        _write_negatives(dataset.root, folder, contents, cleaning, there)
+        cleaning.write(folder)
+
+
+def _without(item: Document, gone: set[str]) -> Document:
+    pages = [
+        replace(page, image=image_location(page.content_hash))
+        for page in item.pages
+        if page.page_id not in gone
+    ]
+    return item.with_pages(pages)
+
+
+def _answered(question: Question, there: set[str]) -> Question | None:
+    """The question with the pages that are left; None without any."""
+    pages = tuple(page for page, name in zip(question.pages, question.page_ids, strict=True) if name in there)
+    return replace(question, pages=pages) if pages else None
+
+
+def _head(dataset: Dataset, documents: Sequence[Document], questions: Sequence[Question]) -> dict[str, Any]:
+    head = {name: value for name, value in dataset.head.items() if name not in ("format", "version")}
+    counts: Mapping[str, Any] = head.get("counts", {})
+    pages = sum(len(item.pages) for item in documents)
+    return {
+        **head,
+        "counts": {**counts, "pages": pages, "questions": len(questions)},
+        "cleaned_from": str(dataset.root),
+    }
+
+
+def _write_negatives(
+    root: Path, folder: Path, contents: Contents, cleaning: Cleaning, there: set[str]
+) -> None:
+    """Mined negatives without those that are gone; scores and ranks beside them go with them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not (root / NEGATIVES).is_file():
+        return
+    table = pq.read_table(root / NEGATIVES)
+    lost = {
+        one.name: {contents.sheets[sheet].name for sheet in cleaning.lost(number, contents)}
+        for number, one in enumerate(contents.asked)
+    }
+    unasked = {contents.asked[number].name for number in cleaning.questions}
+    lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
+    rows = []
+    for row in table.to_pylist():
+        if row["question_id"] in unasked or row["positive"] not in there:
+            continue
+        kept = [
+            place
+            for place, name in enumerate(row["negatives"])
+            if name in there and name not in lost.get(row["question_id"], ())
+        ]
+        rows.append({**row, **{name: [row[name][place] for place in kept] for name in lists}})
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / NEGATIVES, compression="zstd")

@@ -1,0 +1,59 @@
+"""An encoder without its weights: what it takes, how it prepares it, and nothing to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sightline.checkpoint.read import read_checkpoint
+from sightline.models.encoder import Encoder
+from sightline.models.loading import locate
+
+
+def encoder_shape(
+    name_or_path: str | Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    processor_kwargs: Mapping[str, Any] | None = None,
+    prompts: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+) -> Encoder:
+    """A checkpoint read without the weights of its backbone, in a second or two whatever its size.
+
+    Its `preprocessor`, `collate`, `modalities` and `prompts` are those of the whole model; it cannot encode.
+
+    Args:
+        name_or_path: folder, or name on the Hub; of that the weights are fetched all the same.
+        dtype, model_kwargs, processor_kwargs, prompts, trust_remote_code, revision: as `Encoder.from_pretrained`.
+
+    Raises:
+        CheckpointError: as `Encoder.from_pretrained`, as far as it shows without weights.
+    """
+    folder, options = locate(
+        name_or_path,
+        dtype=dtype,
+        model_kwargs=model_kwargs,
+        processor_kwargs=processor_kwargs,
+        config_kwargs=None,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        token=None,
+        cache_dir=None,
+        local_files_only=False,
+    )
+    checkpoint = read_checkpoint(folder, replace(options, weights=False))
+    encoder = Encoder(
+        checkpoint.parts,
+        prompts=checkpoint.facts.prompts | dict(prompts or {}),
+        default_prompt_name=checkpoint.facts.default_prompt_name,
+        similarity_fn_name=checkpoint.facts.similarity_fn_name,
+        truncate_dim=checkpoint.facts.truncate_dim,
+    )
+    encoder.name_or_path = str(name_or_path)
+    return encoder.eval()
