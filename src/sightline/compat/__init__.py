@@ -1,12 +1,18 @@
 """Sentence Transformers' names over ours, so that its training scripts run with other import lines.
 
 A script that imports `SentenceTransformer`, its trainer, arguments, losses and evaluators from here trains with our
-engine and saves the same files. Where a name has arguments that have no meaning here (``mini_batch_size``: memory is
-the step's business), they are taken and not looked at. Nothing in the library imports this module.
+engine and saves the same files. Arguments that change no number here (``mini_batch_size``: memory is the step's
+business) are taken and not looked at; those that ask for what Sightline does not do are refused by name. Nothing in
+the library imports this module.
 """
 
 from __future__ import annotations
 
+from sightline.compat.evaluation import (
+    CrossEncoderRerankingEvaluator,
+    InformationRetrievalEvaluator,
+    SequentialEvaluator,
+)
 from sightline.compat.losses import (
     AdaptiveLayerLoss,
     AnglELoss,
@@ -65,16 +71,14 @@ from sightline.compat.pair_losses import (
     PListMLELoss,
     RankNetLoss,
 )
+from sightline.compat.similarity import SimilarityFunction, cos_sim, dot_score
 from sightline.compat.training import (
     BatchSamplers,
-    CrossEncoderRerankingEvaluator,
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
-    InformationRetrievalEvaluator,
     MultiDatasetBatchSamplers,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
-    SequentialEvaluator,
 )
 
 __all__ = [
@@ -134,7 +138,10 @@ __all__ = [
     "SentenceTransformerTrainingArguments",
     "SequentialEvaluator",
     "SiameseDistanceMetric",
+    "SimilarityFunction",
     "Transformer",
     "TripletDistanceMetric",
     "TripletLoss",
+    "cos_sim",
+    "dot_score",
 ]

@@ -1,4 +1,4 @@
-"""ST's modules, of which scripts compose models, as descriptions; and the models of ours made of them."""
+"""ST's modules, of which scripts compose models, as descriptions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from sightline.checkpoint.adapters import processor_folder
+from sightline.checkpoint.backbones import keyword_groups, processor_arguments, read_config
+from sightline.checkpoint.processors import load_processor
+from sightline.compat.options import refuse, refuse_unknown
 from sightline.errors import ConfigError
+from sightline.inputs.processor import part_of
 from sightline.models.encoder import Encoder
-from sightline.models.reranker import Reranker
-from sightline.models.routing import compose, match_types
+from sightline.models.loading import locate
+from sightline.models.routing import compose
 from sightline.modules import heads, pooling
 from sightline.modules.base import Module
 from sightline.modules.router import RouteKey
@@ -23,25 +28,48 @@ class Transformer:
     """What a `CrossEncoder` or a `SentenceTransformer` is made of; nothing of it is loaded yet but its processor.
 
     Its ``processor.chat_template`` may be changed, for a `CrossEncoder`.
+
+    Args:
+        model_name_or_path: folder, or name on the Hub.
+        transformer_task: what the model is loaded for; a `CrossEncoder` goes by its other modules.
+        model_kwargs, processor_kwargs, config_kwargs: as of `Encoder.from_pretrained`.
+        processing_kwargs: of a `CrossEncoder`, ``{"chat_template": {"add_generation_prompt": True}}``.
+        max_seq_length: tokens an item is cut at.
+        unpad_inputs: changes nothing: texts run without padding wherever the model can.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+        ConfigError: an argument of ST's that has no equal here.
     """
 
     def __init__(
         self, model_name_or_path: str, *, transformer_task: str = "feature-extraction",
         model_kwargs: Mapping[str, Any] | None = None, processor_kwargs: Mapping[str, Any] | None = None,
-        processing_kwargs: Mapping[str, Any] | None = None, max_seq_length: int | None = None, **_: Any,
+        config_kwargs: Mapping[str, Any] | None = None,
+        processing_kwargs: Mapping[str, Mapping[str, Any]] | None = None, backend: str = "torch",
+        unpad_inputs: bool | None = None, max_seq_length: int | None = None, do_lower_case: bool = False,
+        tokenizer_name_or_path: str | None = None, **others: Any,
     ) -> None:  # fmt: skip
-        from transformers import AutoProcessor
-
+        refuse(
+            "Transformer",
+            backend=(backend != "torch", "export the saved folder with Sentence Transformers"),
+            do_lower_case=(do_lower_case, "lower-case the texts"),
+            tokenizer_name_or_path=(
+                tokenizer_name_or_path not in (None, model_name_or_path), "save the tokenizer with the model",
+            ),
+        )  # fmt: skip
+        refuse_unknown("Transformer", others)
         self.name, self.task = model_name_or_path, transformer_task
         self.model_kwargs, self.processor_kwargs = named_dtype(model_kwargs), dict(processor_kwargs or {})
+        self.config_kwargs, self.processing_kwargs = dict(config_kwargs or {}), dict(processing_kwargs or {})
         if max_seq_length is not None:
             self.processor_kwargs["model_max_length"] = max_seq_length
-        self.processor = AutoProcessor.from_pretrained(model_name_or_path, **self.processor_kwargs)
-        self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        self.processor = read_processor(model_name_or_path, self.processor_kwargs, self.config_kwargs)
+        self.tokenizer = part_of(self.processor, "tokenizer") or self.processor
 
     @cached_property
     def model(self) -> Any:
-        """transformers' model, to look at its weights."""
+        """transformers' model, to look at its weights; of a `CrossEncoder` made of this, that model's own."""
         from transformers import AutoModel
 
         return AutoModel.from_pretrained(self.name, dtype=self.model_kwargs.get("dtype", torch.float32))
@@ -49,9 +77,17 @@ class Transformer:
     @cached_property
     def backbone(self) -> Module:
         """Ours, the same one in every route that this stands in."""
-        found: Encoder = Encoder.from_pretrained(
-            self.name, model_kwargs=self.model_kwargs, processor_kwargs=self.processor_kwargs
+        refuse(
+            "Transformer",
+            processing_kwargs=(
+                bool(self.processing_kwargs),
+                "they are for a CrossEncoder; save them with the model",
+            ),
         )
+        found: Encoder = Encoder.from_pretrained(
+            self.name, model_kwargs=self.model_kwargs, processor_kwargs=self.processor_kwargs,
+            config_kwargs=self.config_kwargs,
+        )  # fmt: skip
         backbone = found.parts[0]
         assert isinstance(backbone, Module)
         return backbone
@@ -59,6 +95,19 @@ class Transformer:
     def get_embedding_dimension(self) -> int:
         """Hidden size."""
         return int(self.model.get_input_embeddings().weight.shape[1])
+
+
+def read_processor(
+    name_or_path: str, processor_kwargs: Mapping[str, Any], config_kwargs: Mapping[str, Any]
+) -> Any:
+    """transformers' processor of a checkpoint, as our models load it: also where torchvision is not installed."""
+    folder, options = locate(
+        name_or_path, dtype=None, model_kwargs=None, processor_kwargs=processor_kwargs, config_kwargs=config_kwargs,
+        trust_remote_code=False,
+    )  # fmt: skip
+    kwargs = keyword_groups({}, options)
+    kind = read_config(folder, kwargs, options).model_type
+    return load_processor(processor_folder(folder, options), kind, **processor_arguments({}, kwargs))
 
 
 @dataclass(frozen=True)
@@ -153,27 +202,16 @@ class Router:
     def build(self) -> Module:
         """Ours."""
         default = self.default_route or (next(iter(self.sub_modules), None) if self.allow_empty_key else None)
-        routes = {name: Encoder(_built(chain)) for name, chain in self.sub_modules.items()}
+        routes = {name: Encoder(built(chain)) for name, chain in self.sub_modules.items()}
         return compose(routes, mappings=self.route_mappings, default=default)
 
 
-def composed_encoder(modules: Sequence[Any], device: Any, options: Mapping[str, Any]) -> Encoder:
-    """An encoder out of modules.
-
-    Args:
-        modules: in order; a `Transformer` or a `Router` first.
-        device: where to; by default where the first module is.
-        options: of `Encoder`.
+def built(modules: Sequence[Any]) -> list[Module]:
+    """Ours of each.
 
     Raises:
-        ConfigError: modules that make no encoder.
+        ConfigError: something that is no part of an encoder.
     """
-    encoder = Encoder(_built(modules), **options)
-    match_types(list(encoder.parts))
-    return encoder.to(device or encoder.device)
-
-
-def _built(modules: Sequence[Any]) -> list[Module]:
     found: list[Module] = []
     for one in modules:
         if isinstance(one, Module):
@@ -187,44 +225,10 @@ def _built(modules: Sequence[Any]) -> list[Module]:
     return found
 
 
-def composed_reranker(modules: Sequence[Any], options: dict[str, Any]) -> Reranker:
-    """A reranker out of a `Transformer` and either a `LogitScore` or a `Pooling` and a `Dense`."""
-    first, *_, last = modules
-    options.pop("num_labels", None)
-    _check_reranker(modules)
-    # A linear layer is begun with two words; any two, where its weights are given.
-    known = [token for token in range(3) if token != first.tokenizer.unk_token_id]
-    tokens = [last.true_token_id, last.false_token_id] if isinstance(last, LogitScore) else known[:2]
-    yes, no = first.tokenizer.convert_ids_to_tokens(tokens)
-    template = first.processor.chat_template
-    found = Reranker.from_pretrained(
-        first.name,
-        head="answer" if isinstance(last, LogitScore) else "pooled",
-        answers=(yes, no),
-        model_kwargs=first.model_kwargs,
-        processor_kwargs=first.processor_kwargs | ({"chat_template": template} if template else {}),
-        **options,
-    )
-    if isinstance(last, Dense) and last.init_weight is not None:
-        with torch.no_grad():
-            weight = next(found.parts[-1].parameters())
-            weight.copy_(torch.as_tensor(last.init_weight).to(weight.device))
-    return found
-
-
-def _check_reranker(modules: Sequence[Any]) -> None:
-    for one in modules:
-        if isinstance(one, Pooling) and one.pooling_mode != "lasttoken":
-            raise ConfigError(f"a CrossEncoder pools the last token here, not {one.pooling_mode!r}")
-        if isinstance(one, Dense) and not isinstance(one.activation_function, (nn.Identity, type(None))):
-            raise ConfigError(
-                "the Dense of a CrossEncoder has no activation here; give activation_function=None"
-            )
-
-
 def named_dtype(model_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Arguments for loading a model under the names of today, without those that place it: that is ours."""
     options = dict(model_kwargs or {})
-    if "torch_dtype" in options:  # the older name
+    if "torch_dtype" in options:
         options["dtype"] = options.pop("torch_dtype")
-    options.pop("device_map", None)  # placement is ours
+    options.pop("device_map", None)
     return options

@@ -37,7 +37,7 @@ def items_of(inputs: Any, modalities: Sequence[str]) -> Items:
     Raises:
         InputError: a value of a sequence is missing; others are found when the stream reaches them.
     """
-    values: Iterable[Any] = [inputs] if _is_one(inputs) else inputs
+    values: Iterable[Any] = [inputs] if is_one(inputs) else inputs
     if isinstance(values, (list, tuple)):
         # A gap is the commonest mistake; better found now than after hours.
         for number, value in enumerate(values):
@@ -58,7 +58,7 @@ def _source(number: int) -> str:
     return f"input {number}"
 
 
-def _is_one(value: Any) -> bool:
+def is_one(value: Any) -> bool:
     """Whether a value is one input rather than an iterable of them (a list, a dataset column, a generator)."""
     if isinstance(value, (str, bytes, Mapping, Path, Item)) or not isinstance(value, Iterable):
         return True

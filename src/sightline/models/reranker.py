@@ -269,7 +269,7 @@ class Reranker(nn.Module):
             MediaError: an image, audio or video that cannot be opened.
             ConfigError: no prompt of that name, a device without bfloat16.
         """
-        values = [pairs] if _is_pair(pairs) else pairs
+        values = [pairs] if is_one_pair(pairs) else pairs
         taken = self.modalities
         items = Items(
             (
@@ -386,7 +386,7 @@ class Reranker(nn.Module):
         return push(self, repo_id, **options)
 
 
-def _is_pair(value: Any) -> bool:
+def is_one_pair(value: Any) -> bool:
     """Whether a value is one pair rather than several, which are lists, tuples or items of `parse_pair`."""
     if not isinstance(value, (list, tuple)):
         return is_pair_item(value)
