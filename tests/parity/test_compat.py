@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,109 +107,14 @@ scores = model.similarity(vectors, vectors)
 """
 
 
-# The two published reranker scripts, written again from their description, over texts: a language model that answers,
-# and one whose last vector is scored; pairs with drawn negatives, an evaluator of samples.
-THEIR_RERANKER_IMPORTS = """
-from sentence_transformers.cross_encoder import CrossEncoder
-from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
-from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
-from sentence_transformers.cross_encoder.modules import LogitScore
-from sentence_transformers.cross_encoder.trainer import CrossEncoderTrainer
-from sentence_transformers.cross_encoder.training_args import CrossEncoderTrainingArguments
-from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
-"""
-OUR_RERANKER_IMPORTS = """
-from sightline.compat import (
-    BinaryCrossEntropyLoss,
-    CrossEncoder,
-    CrossEncoderRerankingEvaluator,
-    CrossEncoderTrainer,
-    CrossEncoderTrainingArguments,
-    Dense,
-    LogitScore,
-    Pooling,
-    Transformer,
-)
-"""
-RERANKER_SCRIPT = """
-import random
-
-import datasets
-
-transformer = Transformer(
-    MODEL,
-    transformer_task="text-generation" if ANSWERS else "feature-extraction",
-    model_kwargs={"torch_dtype": "float32"},
-    processing_kwargs={"chat_template": {"add_generation_prompt": True}},
-)
-transformer.processor.chat_template = transformer.processor.chat_template.replace(
-    'message.role == "user"', 'message.role in ["user", "query", "document"]'
-)
-yes, no = (transformer.tokenizer.convert_tokens_to_ids(word) for word in ("1", "0"))
-if ANSWERS:
-    modules = [transformer, LogitScore(true_token_id=yes, false_token_id=no)]
-else:
-    weights = transformer.model.get_input_embeddings().weight.data
-    width = transformer.get_embedding_dimension()
-    dense = Dense(
-        width, 1, bias=False, activation_function=None,
-        init_weight=(weights[yes] - weights[no]).unsqueeze(0), module_output_name="scores",
-    )
-    modules = [transformer, Pooling(width, pooling_mode="lasttoken"), dense]
-model = CrossEncoder(modules=modules, num_labels=1, prompts={"match": "Judge whether the text matches it."})
-
-rows = datasets.load_dataset(DATA, "train", split="train")
-chance = random.Random(42)
-pairs = {"query": [], "text": [], "label": []}
-for number, row in enumerate(rows):
-    others = chance.sample([other for other in range(len(rows)) if other != number], 3)
-    for label, text in [(1, row["image"]), *((0, rows[other]["image"]) for other in others)]:
-        pairs["query"].append(row["query"])
-        pairs["text"].append(text)
-        pairs["label"].append(label)
-held_out = datasets.load_dataset(DATA, "eval", split="train")
-samples = [
-    {"query": row["query"], "positive": [row["image"]], "negative": [row[f"negative_{place}"] for place in range(4)]}
-    for row in held_out
-]
-evaluator = CrossEncoderRerankingEvaluator(samples=samples, name="texts", prompt_name="match", batch_size=8)
-asked = [(row["query"], row["negative_1"]) for row in held_out]
-untrained = model.predict(asked, prompt_name="match")
-before = evaluator(model)
-args = CrossEncoderTrainingArguments(
-    output_dir=OUTPUT,
-    num_train_epochs=3,
-    per_device_train_batch_size=64,
-    prompts=model.prompts["match"],
-    seed=42,
-    warmup_ratio=0.1,
-    learning_rate=2e-3,
-    fp16=False,
-    bf16=False,
-    save_strategy="no",
-    logging_steps=0.5,
-    report_to="none",
-    use_cpu=True,
-)
-trainer = CrossEncoderTrainer(
-    model=model, args=args, train_dataset=datasets.Dataset.from_dict(pairs), loss=BinaryCrossEntropyLoss(model),
-    evaluator=[evaluator],
-)
-trainer.train()
-after = evaluator(model)
-model.save_pretrained(OUTPUT + "/final")
-scores = model.predict(asked, prompt_name="match")
-"""
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return published.table(tmp_path_factory.mktemp("data") / "pages", train=16, held_out=6)
 
 
-def run(imports: str, script: str = SCRIPT, **names: Any) -> dict[str, Any]:
+def run(imports: str, **names: Any) -> dict[str, Any]:
     assert {type(node) for node in ast.parse(imports).body} == {ast.ImportFrom}
-    exec(compile(imports + script, "script.py", "exec"), names)
+    exec(compile(imports + SCRIPT, "script.py", "exec"), names)
     return names
 
 
@@ -250,34 +154,6 @@ def test_the_published_document_retrieval_script(
 
     loaded = SentenceTransformer(str(tmp_path / "ours" / "final"), device="cpu").encode(["a pump"])
     assert abs(loaded - ours["vectors"][1:]).max() < 1e-5
-
-
-@pytest.mark.parametrize("answers", [True, False], ids=["answer", "pooled"])
-def test_the_published_reranker_scripts(
-    answers: bool, tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import datasets
-    from transformers import AutoTokenizer
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    table = published.table(tmp_path / "texts", train=12, held_out=6, text=True)
-    model = shutil.copytree(tiny("qwen3"), tmp_path / "model")
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.chat_template = (
-        "{%- for message in messages %}{%- if message.role == 'system' %}{{- message.content }}"
-        "{%- elif message.role == \"user\" %}{{- '<|im_start|>' }}{%- if message.content is string %}"
-        "{{- message.content }}{%- else %}{%- for part in message.content %}{{- part.text }}{%- endfor %}{%- endif %}"
-        "{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant' }}{%- endif %}"
-    )
-    tokenizer.save_pretrained(model)
-    given = {"MODEL": str(model), "DATA": str(table), "ANSWERS": answers}
-    theirs = run(THEIR_RERANKER_IMPORTS, RERANKER_SCRIPT, OUTPUT=str(tmp_path / "theirs"), **given)
-    ours = run(OUR_RERANKER_IMPORTS, RERANKER_SCRIPT, OUTPUT=str(tmp_path / "ours"), **given)
-    assert abs(ours["scores"] - theirs["scores"]).max() < 1e-3
-    for stage in ("before", "after"):
-        assert ours[stage] == pytest.approx(theirs[stage], abs=1e-3)
-    assert abs(ours["untrained"] - theirs["untrained"]).max() < 1e-5
-    assert abs(ours["scores"] - ours["untrained"]).max() > 0.02
 
 
 def test_nothing_imports_it() -> None:

@@ -83,8 +83,17 @@ def test_modules_that_make_no_model_are_named(tiny: Callable[[str], Path]) -> No
         compat.SentenceTransformer(modules=[compat.Transformer(str(tiny("bert"))), compat.LogitScore(1)])
     with pytest.raises(ConfigError, match="starts with a Backbone or a Router"):
         compat.SentenceTransformer(modules=[compat.Normalize()])
-    with pytest.raises(ConfigError, match="pools the last token"):
-        compat.CrossEncoder(modules=[compat.Transformer(str(tiny("qwen3"))), compat.Pooling(32)])
+    words = compat.Transformer(str(tiny("qwen3")))
+    for parts, message in (
+        ([words, compat.Pooling(32)], "ends with a LogitScore, or with a Dense"),
+        ([words, compat.Pooling(32), compat.Dense(32, 1)], 'module_output_name="scores"'),
+        ([words, compat.LogitScore(1)], "false_token_id is needed"),
+        ([compat.Pooling(32), compat.Dense(32, 1)], "starts with a Transformer, not with a Pooling"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            compat.CrossEncoder(modules=parts)
+    with pytest.raises(ConfigError, match="a CrossEncoder needs a model's name, or modules"):
+        compat.CrossEncoder()
     with pytest.raises(ConfigError, match="a model's name, or modules"):
         compat.SentenceTransformer()
 

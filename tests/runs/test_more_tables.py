@@ -116,6 +116,9 @@ def test_settings_of_the_other_kind_of_model_are_refused(table: dict[str, Any], 
         ((part, value),) = change.items()
         with pytest.raises(ConfigError, match=rf"{part}.{next(iter(value))} is for a reranker"):
             run_recipe(recipe_from(table | {part: table[part] | value}))
+    more = {"similar": table["more"]["similar"] | {"negatives": 1}}
+    with pytest.raises(ConfigError, match=r"more.similar.negatives is for a reranker"):
+        run_recipe(recipe_from(table | {"more": more}))
     with pytest.raises(ConfigError, match="a reranker has no routes"):
         run_recipe(recipe_from(reranking(table, tmp_path) | {"lora": {"routes": ["image"]}}))
 

@@ -137,11 +137,13 @@ def test_rerankers(kind: str, table: Path, tmp_path: Path) -> None:
         f"reranker-qwen3.5-0.8b-{kind}",
         f"model.name={model}",
         f"data.dataset={table}",
+        f"more.image_to_text.dataset={table}",
         f"output.dir={tmp_path / 'run'}",
         "training.max_steps=2",
         told=told,
     )
-    assert "350 pairs to train on" in told.getvalue()  # each row's page and its four negatives
+    # Each row's page and its four negatives; each page's question and four others.
+    assert "350 pairs of 'data', 350 of 'image_to_text' to train on" in told.getvalue()
     assert [row.name for row in done.outcome.rows] == ["untuned", "fine-tuned"]
     assert done.outcome.rows[0].result.corpus_size == 20
     assert all(len(found) == 10 for found in done.outcome.rows[0].result.top.values())

@@ -173,6 +173,9 @@ class MoreConfig:
     max_rows: int | None = None
     """Train on at most this many rows, the first ones."""
 
+    negatives: int | None = None
+    """Of a reranker: wrong documents per right one, as of `[data]`; leave out where the rows have labels."""
+
     loss: LossConfig | None = None
     """`[more.NAME.loss]`: what is minimised for it; inherited: that of `[loss]`."""
 

@@ -118,7 +118,7 @@ def _check_settings(recipe: Recipe) -> None:
         "model.head": config.head,
         "model.preset": config.preset,
         "model.answers": config.answers,
-    }
+    } | {f"more.{name}.negatives": table.negatives for name, table in recipe.more.items()}
     if recipe.data.columns:  # the negatives of pages are mined
         given["data.negatives"] = recipe.data.negatives
     named = [name for name, value in given.items() if value is not None]

@@ -12,7 +12,7 @@ from sightline.runs import lora
 from sightline.runs.encoders import loading
 from sightline.runs.losses import build_loss, inherited_options
 from sightline.runs.material import Material
-from sightline.runs.more import with_losses, with_rows
+from sightline.runs.more import FIRST, with_losses, with_rows
 
 if TYPE_CHECKING:
     from sightline.models.reranker import Reranker
@@ -45,13 +45,16 @@ class RerankerSubject:
         self._first = material.first_search(recipe.evaluation.candidates, seed=seed)
 
     def rows(self) -> Any:
+        rows, negatives = with_rows(self.recipe, self.material.rows()), self.recipe.data.negatives
+        if not self.recipe.more:
+            return self._pairs(rows, negatives)
+        wanted = {FIRST: negatives} | {name: table.negatives for name, table in self.recipe.more.items()}
+        return {name: self._pairs(some, wanted[name]) for name, some in rows.items()}
+
+    def _pairs(self, rows: Any, negatives: int | None) -> Any:
         from sightline.training.pair_rows import labelled_pairs
 
-        negatives = self.recipe.data.negatives
-        rows = self.material.rows()
-        if negatives is None:
-            return with_rows(self.recipe, rows)
-        return with_rows(self.recipe, labelled_pairs(rows, negatives=negatives, seed=self._seed))
+        return rows if negatives is None else labelled_pairs(rows, negatives=negatives, seed=self._seed)
 
     def told(self) -> str:
         return f"{self.recipe.model.name}: a reranker of {', '.join(self.model.modalities)}"

@@ -1,0 +1,95 @@
+"""The published multimodal reranker scripts: with other import lines they end with ST's metrics."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import published_rerankers
+from support.torchvision_folder import torchvision_folder
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model and the data, what our runs gave, and what the oracle wrote; see `st_script_oracle`."""
+    import datasets
+
+    work = tmp_path_factory.mktemp("rerankers")
+    published_rerankers.vision_model(work / "model")
+    published_rerankers.doodles(work / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", work)  # put back what the runs set
+        for kind in published_rerankers.SCRIPTS:
+            names = published_rerankers.run(
+                published_rerankers.our_imports(), kind,
+                model=work / "model", data=work / "data", output=work / f"ours-{kind}",
+            )  # fmt: skip
+            found = published_rerankers.told(names)
+            (work / f"told-{kind}.json").write_text(json.dumps(found))
+            np.savez(work / f"found-{kind}.npz", **published_rerankers.scores(names["model"], names))
+    done = subprocess.run(
+        [sys.executable, "-m", "support.st_script_oracle", torchvision_folder(), str(work)],
+        capture_output=True, text=True, timeout=240, check=False, cwd=TESTS,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return work
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def test_only_import_lines_differ() -> None:
+    ours, theirs = (
+        [
+            [name.name for name in node.names]
+            for node in ast.parse(lines).body
+            if isinstance(node, ast.ImportFrom)
+        ]
+        for lines in (published_rerankers.our_imports(), published_rerankers.IMPORTS)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("kind", list(published_rerankers.SCRIPTS))
+def test_the_metrics_are_those_of_st(kind: str, work: Path) -> None:
+    ours, theirs = read(work / f"told-{kind}.json"), read(work / f"{kind}.json")
+    names = {f"doodles-{way}-eval_ndcg@10" for way in ("image-to-text", "text-to-image")}
+    assert names <= ours["after"].keys()
+    for stage in ("before", "after"):
+        assert ours[stage] == pytest.approx(theirs[stage], abs=1e-3), stage
+    # At every step, of both datasets: losses and metrics under the same names.
+    assert len(ours["during"]) == 4
+    assert ours["during"].keys() == theirs["during"].keys()
+    for step, found in theirs["during"].items():
+        assert {"eval_image_to_text_loss", "eval_text_to_image_loss"} <= found.keys()
+        assert ours["during"][step] == pytest.approx(found, abs=1e-3), step
+    assert any(abs(ours["after"][name] - ours["before"][name]) > 0.01 for name in names)
+
+
+@pytest.mark.parametrize("kind", list(published_rerankers.SCRIPTS))
+def test_the_trained_model_is_st_s(kind: str, work: Path) -> None:
+    ours, theirs = np.load(work / f"found-{kind}.npz"), np.load(work / f"{kind}.npz")
+    again = np.load(work / f"ours-{kind}.npz")
+    assert set(ours.files) == set(theirs.files) == {"image_to_text", "text_to_image"}
+    for direction in ours.files:
+        assert np.abs(ours[direction] - theirs[direction]).max() < 1e-3
+        assert np.abs(ours[direction] - again[direction]).max() < 1e-5  # what Sightline saved, ST reads
+        assert ours[direction].std() > 1e-2
+
+
+@pytest.mark.parametrize("kind", list(published_rerankers.SCRIPTS))
+def test_an_upload_without_the_hub_is_said(kind: str, work: Path) -> None:
+    assert "CheckpointError" in read(work / f"told-{kind}.json")["uploading"]
+    assert "Hub" in read(work / f"told-{kind}.json")["uploading"]
