@@ -40,8 +40,8 @@ import traceback
 from datasets import load_dataset
 
 logging.basicConfig(format="%(asctime)s - %(message)s", datefmt="%Y-%m-%d %H:%M:%S", level=logging.INFO)
-train_batch_size, eval_batch_size, num_epochs = 20, 16, 4
-neg_to_pos_ratio, num_eval_negatives, eval_fraction, max_image_size = 4, 5, 0.5, 64
+train_batch_size, eval_batch_size, num_epochs = 15, 16, 3
+neg_to_pos_ratio, num_eval_negatives, eval_fraction, max_image_size = 4, 4, 0.5, 64
 seed = 42
 prompts = {
     "image_to_text": "Given the image, judge whether the text matches it. Respond with 1 if they match, 0 if not.",
@@ -252,7 +252,7 @@ def told(names: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def doodles(folder: Path, count: int = 16) -> Path:
+def doodles(folder: Path, count: int = 12) -> Path:
     """A tiny dataset of pictures and captions, as ``load_dataset(folder, split="train")`` reads it."""
     import datasets
     from PIL import Image, ImageDraw

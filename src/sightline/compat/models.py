@@ -171,7 +171,7 @@ class SentenceTransformer(Model):
         show_progress_bar: bool | None = None, output_value: str | None = "sentence_embedding",
         precision: Any = "float32", convert_to_numpy: bool = True, convert_to_tensor: bool = False,
         device: Any = None, normalize_embeddings: bool = False, truncate_dim: int | None = None, pool: Any = None,
-        chunk_size: int | None = None, role: str | None = None, **others: Any,
+        chunk_size: int | None = None, *, role: str | None = None, **others: Any,
     ) -> Any:  # fmt: skip
         """Vectors as an array; (D,) for a single input, else (N, D).
 
