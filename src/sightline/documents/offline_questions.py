@@ -7,6 +7,7 @@ What they are good for is a start: a model learns which words of a collection me
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -30,11 +31,19 @@ from sightline.documents.generation.filters import (
     check_wording,
     known_questions,
 )
-from sightline.documents.generation.lines import Furniture, Line, is_contents_page, prose, read_lines
+from sightline.documents.generation.lines import (
+    Furniture,
+    Line,
+    is_contents_page,
+    is_reference_page,
+    prose,
+    read_lines,
+)
 from sightline.documents.generation.pages import usual_splits, wanted_pages
 from sightline.documents.generation.phrases import Casing, Terms, clean_phrase, key_phrases
 from sightline.documents.generation.sentences import key_sentences
 from sightline.documents.generation.templates import ask
+from sightline.documents.generation.topics import topics
 from sightline.documents.generation.words import content_words, guess_language, word_set
 from sightline.documents.records import Page
 from sightline.errors import ConfigError
@@ -42,7 +51,7 @@ from sightline.errors import ConfigError
 ORIGIN = "offline"
 KINDS = ("heading", "caption", "table", "figure", "sentence")
 _ROWS_PER_TITLE = 6
-_SENTENCES = 6
+_BY_WORDS = 2  # sentences of a page that are asked for by their words
 _LONG_TITLE = 22  # words; a longer caption is a paragraph, and asked for by its key words
 # Titles that every document has.
 _GENERIC = word_set(
@@ -56,7 +65,8 @@ _GENERIC = word_set(
 )
 # Labels of rows that say nothing alone.
 _GENERIC_ROWS = word_set(
-    "total totals sum subtotal other others all net n yes no none average mean median overall don't know dk"
+    """total totals sum subtotal other others all net n yes no none average mean median overall don't know dk tel fax
+    phone telephone mobile email page pages date no nr number"""
 )
 
 
@@ -205,7 +215,7 @@ class _Maker:
     def of(self, page: Page) -> list[Candidate]:
         """Candidates of every kind, unfiltered."""
         own = self._own[page.page_id]
-        if not page.text or page.duplicate_of or is_contents_page(own):
+        if not page.text or page.duplicate_of or is_contents_page(own) or is_reference_page(own):
             return []
         language = page.language or guess_language(page.text, self._languages.get(page.document, ""))
         lines = read_lines(own)
@@ -230,11 +240,15 @@ class _Maker:
             text = clean_phrase(line.text)
             if line.role != "heading" or not self._tells(text, language):
                 continue
+            if language == "en" and english.is_step(text):
+                continue
             score = self._terms.weight(text, language)
             if language == "en" and english.asks(text):
                 yield "heading", text, score * 1.2
             elif language == "en" and (question := english.how_to(text)):
                 yield "heading", question, score * 1.2
+            elif language == "en" and (question := english.aim(self._casing.inside(text))):
+                yield "heading", question, score
             else:
                 inside = self._casing.inside(text)
                 claim = language == "en" and english.is_claim(inside)
@@ -277,15 +291,34 @@ class _Maker:
         return found
 
     def _sentences(self, lines: list[Line], language: str) -> Iterator[tuple[str, str, float]]:
-        for sentence, score in key_sentences(prose(lines), language, self._terms)[:_SENTENCES]:
+        paragraphs = prose(lines)
+        found = key_sentences(paragraphs, language, self._terms)
+        on_page = Counter(word for text in paragraphs for word in content_words(text, language))
+        by_words = 0
+        for sentence, score in found:
             question = english.question_from(sentence, self._casing.first) if language == "en" else None
-            if question is not None:
+            if question is not None and english.is_telling(question, on_page):
                 yield "sentence", question, score * 1.5
-                continue
+            elif by_words < _BY_WORDS and (words := self._words(sentence, language)):
+                by_words += 1
+                yield "sentence", words, score
+
+    def _words(self, sentence: str, language: str) -> str:
+        """A sentence asked for by what it is about; "" where that is too little."""
+        if language != "en":
             phrases = key_phrases(sentence, language, self._terms)
-            if sum(len(phrase.split()) for phrase in phrases) >= 3:
-                words = self._casing.inside(" ".join(phrases))
-                yield "sentence", self._ask("words", words, language), score
+            enough = sum(len(phrase.split()) for phrase in phrases) >= 3
+            return self._ask("words", " ".join(phrases), language) if enough else ""
+        first, _, rest = english.plain_sentence(sentence).partition(" ")
+        best = sorted(
+            topics(f"{self._casing.first(first)} {rest}", self._terms), key=lambda item: (-item[1], item[0])
+        )
+        if not best:
+            return ""
+        phrase, _ = best[0]
+        if len(content_words(phrase, language)) >= 3:
+            return self._ask("topic", phrase, language)
+        return self._ask("words", f"{phrase}, {best[1][0]}", language) if len(best) > 1 else ""
 
     def _tells(self, text: str, language: str) -> bool:
         """Whether a title names something: more than a word that every document has."""

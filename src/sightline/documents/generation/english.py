@@ -7,9 +7,9 @@ Few forms are covered, each by its own rule; what no rule fits is asked for by i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from sightline.documents.generation.words import word_set
+from sightline.documents.generation.words import content_words, word_set
 
 _MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 _DATE = rf"(?:{_MONTH} )?(?:\d{{1,2}}, )?(?:19|20)\d\d"
@@ -30,8 +30,8 @@ _SHARE_VERB = (
     r"|identify|go|get|watch|read|visit|work|rely|know|plan|need|come|make|take|spend|access|participate|received|completed))"
 )
 _SHARE = re.compile(
-    rf"\b(?:{_ABOUT})?\d{{1,3}}(?:\.\d+)?(?:%| percent) of (?P<who>[^,;:.()0-9]{{3,80}}?) {_SHARE_VERB}"
-    r" (?P<rest>[^,;:.()0-9%]{5,120})(?P<end>[,;.(])"
+    rf"\b(?:{_ABOUT})?\d{{1,3}}(?:\.\d+)?(?:%| percent) of (?P<who>[^,;:.()0-9–—]{{3,80}}?) {_SHARE_VERB}"
+    r" (?P<rest>[^,;:.()0-9%–—]{5,120}?)(?P<end>[,;.(]| [–—])"
 )
 _WAS_AMOUNT = re.compile(rf"^{_SUBJECT} (?P<verb>is|was|are|were) (?:{_ABOUT})?{_AMOUNT}(?P<rest>[ .,;(].*)$")
 _DID_AMOUNT = re.compile(
@@ -211,6 +211,14 @@ def _mine(text: str) -> str:
     return re.sub(r"\byou\b", "I", text)
 
 
+# Verbs that plans and strategies begin their aims with.
+_AIMS = word_set(
+    """accelerate achieve address advance build clean combat cut decrease deliver develop drive eliminate
+    enable encourage engage enhance ensure expand foster grow implement improve increase integrate
+    leverage limit lower maintain manage maximize minimize mitigate modernize optimize preserve prevent
+    promote protect provide reduce reform restore simplify strengthen streamline support sustain tackle
+    transform upgrade"""
+)
 _WH = (
     "how",
     "what",
@@ -236,6 +244,19 @@ _FINITE = word_set(
 )
 
 
+# Commands that are no nouns: "Delete songs", but not "Open source" or "Charge transfer".
+_SURE = word_set(
+    """add adjust connect create delete disable download enable install remove replace reset restart resume select send
+    turn uninstall unpair update upload"""
+)
+
+
+def is_step(heading: str) -> bool:
+    """Whether a line that looks like a heading is a step of instructions, too long to be asked for."""
+    words = heading.split()
+    return len(words) > 9 and words[0].casefold() in _COMMANDS
+
+
 def asks(heading: str) -> bool:
     """Whether a heading is a question already."""
     first = heading.split()[0].casefold()
@@ -253,7 +274,30 @@ def how_to(heading: str) -> str | None:
         and words[1].casefold() in ("the", "your", "a", "an", "my")
     ):
         return f"How do I {words[0].lower()} {_mine(' '.join(words[1:]))}?"
+    if 2 <= len(words) <= 7 and words[0].casefold() in _SURE and words[1].islower():
+        return f"How do I {words[0].lower()} {_mine(' '.join(words[1:]))}?"
     return None
+
+
+def aim(heading: str) -> str | None:
+    """ "Reduce lead in drinking water", an aim of a plan, as a question; None for other headings."""
+    words = heading.split()
+    return (
+        f"How to {_mine(heading[0].lower() + heading[1:])}?"
+        if len(words) >= 3 and words[0].casefold() in _AIMS
+        else None
+    )
+
+
+def is_telling(question: str, page: Mapping[str, int]) -> bool:
+    """Whether a question names what it is about: three content words, or fewer that the page comes back to.
+
+    Args:
+        question: made by `question_from`.
+        page: how often the page has each content word.
+    """
+    own = set(content_words(question, "en")) - {"percentage"}
+    return len(own) >= 3 or all(page.get(word, 0) >= 2 for word in own)
 
 
 def is_claim(heading: str) -> bool:

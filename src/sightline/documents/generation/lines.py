@@ -14,6 +14,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal
 
+from sightline.documents.generation.topics import VERBS
 from sightline.documents.generation.words import word_set
 from sightline.documents.records import Document
 
@@ -57,6 +58,11 @@ _VALUE = re.compile(
     r"^[<>~±+−–-]?[(\[]?[$€£¥]?\d[\d,. ]*(?:%|pp|[KMB]|bn|m)?[)\]]?[*†‡]*$|^(?:n/?a|—|–|-|\*)$", re.IGNORECASE
 )
 _YEAR = re.compile(r"(?:19|20)\d\d")
+_PUBLISHED = re.compile(
+    r"\barXiv\b|\bdoi\b|\bet al\.|\bIn Proceedings\b|\bProceedings of\b|\bPress\b.*\d{4}|\bpages? \d+[–-]\d+|\bpp\. \d+"
+    r"|\b(?:19|20)\d\d[a-z]?\. |\((?:19|20)\d\d[a-z]?\)\.|\b\d+\(\d+\): ?\d+"
+)
+_CODE = re.compile(r"[\[\]{}<>=|\\_^~@#×÷∈∑]|::|—.*—|\b(?:NIL|Nil|None|Yes)\b|\$[a-z]|\(\s*\)|\w\(")
 _LEADERS = re.compile(r"(?:\.\s?){4,}|…{2,}|\s\d{1,3}$")
 
 
@@ -97,7 +103,8 @@ class Furniture:
             at_edge: Counter[str] = Counter()
             for page in document.pages:
                 keys = [key for line in page.text.split("\n") if (key := _key(line))]
-                anywhere.update(set(keys))
+                labels = {key for line in page.text.split("\n") if (key := _label_key(line))}
+                anywhere.update({*keys, *labels})
                 at_edge.update({*keys[:3], *keys[-3:]})
             in_documents.update(anywhere.keys())
             enough = max(3, 0.2 * len(document.pages))
@@ -112,7 +119,8 @@ class Furniture:
         kept = []
         for line in text.split("\n"):
             key = _key(line)
-            if not line.strip() or (key and key not in own and key not in self._everywhere):
+            label = _label_key(line)
+            if not line.strip() or (key and not {key, label} & own and not {key, label} & self._everywhere):
                 kept.append(line.strip())
         return kept
 
@@ -120,6 +128,18 @@ class Furniture:
 def _key(line: str) -> str:
     """What a line has in common with its copies; "" for a line of numbers and marks alone."""
     return " ".join(_DIGITS.sub("#", line.casefold()).split()) if _LETTERS.search(line) else ""
+
+
+def _label_key(line: str) -> str:
+    """What a filled-in line of a form has in common with those of other forms: "Engine manufacturer:"."""
+    label, colon, _ = line.partition(": ")
+    return _key(f"{label}:") if colon and len(label.split()) <= 4 and _caption(line) is None else ""
+
+
+def is_reference_page(lines: Sequence[str]) -> bool:
+    """Whether a page lists literature: many of its lines have a year and a mark of a publication."""
+    full = [line for line in lines if line]
+    return len(full) >= 8 and sum(bool(_PUBLISHED.search(line)) for line in full) >= 0.2 * len(full)
 
 
 def is_contents_page(lines: Sequence[str]) -> bool:
@@ -156,7 +176,9 @@ def read_lines(lines: Sequence[str]) -> list[Line]:
             continue
         before = lines[position - 2] if position >= 2 else ""
         after = next((item for item in lines[position:] if item), "")
-        if (heading := _heading(line, before, after, width)) is not None:
+        # A few words over a row of values are the heads of its columns.
+        over_values = len(line.split()) <= 3 and split_row(after)[1] >= 2
+        if not over_values and (heading := _heading(line, before, after, width)) is not None:
             found.append(Line("heading", heading))
         elif len(line) >= 0.5 * width or _ENDS.search(line) or (found and found[-1].role == "prose"):
             found.append(Line("prose", _BULLET.sub("", line)))
@@ -207,7 +229,7 @@ def split_row(line: str) -> tuple[str, int]:
         cells.pop()
         count += 1
     label = " ".join(cells).strip(" .:…")
-    if not count or not _LETTERS.search(label) or len(cells) > 8:
+    if not count or not _LETTERS.search(label) or len(cells) > 8 or ".." in label:
         return "", 0
     # One number behind many words is a sentence cut off or a page number, and a year ends titles.
     if count == 1 and (len(cells) > 6 or _YEAR.fullmatch(line.split()[-1])):
@@ -234,7 +256,9 @@ def _heading(line: str, before: str, after: str, width: float) -> str | None:
         or not (text[0].isupper() or not text[0].isascii())
     ):
         return None
-    if text.count("(") != text.count(")") or words[-1].casefold() in _OPEN_ENDS:
+    if _CODE.search(text) or _codes(words) > 0.25 * len(words):
+        return None
+    if text.count("(") != text.count(")") or words[-1].casefold() in _OPEN_ENDS | VERBS:
         return None
     if not after or not (
         after[0].isupper() or after[0].isdigit() or not after[0].isascii() or after[0] in "“\"'•("
@@ -249,15 +273,24 @@ def _heading(line: str, before: str, after: str, width: float) -> str | None:
     capitals = len(letters) >= 6 and all(letter.isupper() for letter in letters)
     question = text.endswith("?") and len(words) >= 3
     body = len(after) >= 0.6 * width
+    # Two or three capitals over short lines are mostly a cell of a table or a label in a picture.
+    opens = body or not before or bool(_BULLET.match(after)) or len(words) >= 5
     if question and apart:
         return text
-    return text if apart and short and (capitals or titled or body) else None
+    return text if apart and short and opens and (capitals or titled or body) else None
+
+
+def _codes(words: Sequence[str]) -> int:
+    """How many words are codes or parts of formulas: XTAL1, 4a, x."""
+    mixed = sum(bool(_LETTERS.search(word)) and any(c.isdigit() for c in word) for word in words)
+    return mixed + sum(len(word) == 1 and word.isalpha() and word not in ("A", "a", "I") for word in words)
 
 
 # A line that ends in one of these goes on in the next.
 _OPEN_ENDS = word_set(
     """a an and are as at be by for from has have in into is of on or than that the their to was were which who will
-    with your our its this these der die das und von zu im in le la les de des du et el los las y en del"""
+    with enough available nearby more most less also not only one two same such other very when where how
+    your our its this these der die das und von zu im in le la les de des du et el los las y en del"""
 )
 
 

@@ -15,7 +15,10 @@ from sightline.documents.generation.words import content_words
 from sightline.evaluation.bm25 import words
 
 _WORD = re.compile(r"[^\W_]+(?:['’.&-][^\W_]+)*")
+# Several capitals in a row inside a sentence: Federal Employee Viewpoint Survey.
+_NAME = re.compile(r"\b[A-Z][\w’'-]*(?: (?:of the |of |and |for |the )?[A-Z][\w’'-]*)+")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:]['\")\]”’]*\s+|[•·▪–—-]\s+)(?=\S)")
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _SPACES = re.compile(r"\s+")
 _EDGES = " \t.,;:–—-*•·'\"“”‘’"
 
@@ -47,6 +50,7 @@ class Casing:
 
     def __init__(self, texts: Iterable[str]) -> None:
         forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        names: set[str] = set()
         for text in texts:
             for line in text.split("\n"):
                 # Capitals say nothing in headings and at the beginning of a sentence.
@@ -56,6 +60,8 @@ class Casing:
                 for match in _WORD.finditer(line):
                     if match.start() not in starts:
                         forms[match.group().casefold()][match.group()] += 1
+                names.update(name.group().casefold() for name in _NAME.finditer(line))
+        self._names = names
         self._form = {
             word: max(sorted(counts), key=lambda form: counts[form]) for word, counts in forms.items()
         }
@@ -73,7 +79,8 @@ class Casing:
                 return word.lower()
             return word
 
-        return _WORD.sub(form, phrase)
+        kept = [match.span() for match in _NAME.finditer(phrase) if match.group().casefold() in self._names]
+        return _WORD.sub(lambda m: m.group() if any(a <= m.start() < b for a, b in kept) else form(m), phrase)
 
     def first(self, word: str) -> str:
         """The first word of a sentence as it stands inside one; a word never seen there is taken for no name."""
@@ -114,7 +121,8 @@ def key_phrases(sentence: str, language: str, terms: Terms, count: int = 3) -> l
 def _runs(tokens: Sequence[str], language: str) -> Iterable[list[str]]:
     run: list[str] = []
     for token in tokens:
-        if content_words(token, language):
+        digits = sum(character.isdigit() for character in token)
+        if content_words(token, language) and (digits < 2 or _YEAR.fullmatch(token)):
             run.append(token)
         elif run:
             yield run

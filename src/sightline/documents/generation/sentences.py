@@ -51,8 +51,13 @@ def is_whole(sentence: str) -> bool:
     letters = sum(character.isalpha() for character in sentence)
     numbers = sum(any(character.isdigit() for character in token) for token in tokens)
     shouted = sum(token.isupper() and len(token) > 3 for token in tokens)
+    # A list of names; German, where every noun has a capital, stays below this.
+    named = sum(token[0].isupper() for token in tokens[1:])
     return (
-        letters >= 0.68 * len(sentence) and numbers <= 0.25 * len(tokens) + 1 and shouted <= 0.4 * len(tokens)
+        letters >= 0.68 * len(sentence)
+        and numbers <= 0.25 * len(tokens) + 1
+        and shouted <= 0.4 * len(tokens)
+        and named <= 0.55 * len(tokens)
     )
 
 

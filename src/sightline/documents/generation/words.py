@@ -43,10 +43,14 @@ _ALL_STOP_WORDS = frozenset().union(*STOP_WORDS.values())
 # Of 100 running words of English 40 to 55 are stop words; of a form, a table or another language under 15.
 _ENGLISH_SHARE = 0.22
 _WORDS_TO_JUDGE = 20
+_SOME = 0.08  # enough for a table in an English document
 
 
 def guess_language(text: str, otherwise: str = "") -> str:
-    """``"en"`` for running English text, ``""`` for anything else; ``otherwise`` for too few words to tell."""
+    """``"en"`` for running English text, ``""`` for anything else.
+
+    Where the words do not tell, it is ``otherwise``: what the whole document is.
+    """
     found = words(text)
     if len(found) < _WORDS_TO_JUDGE:
         return otherwise
@@ -54,7 +58,9 @@ def guess_language(text: str, otherwise: str = "") -> str:
         language: sum(word in stop for word in found) / len(found) for language, stop in STOP_WORDS.items()
     }
     best = max(shares, key=lambda language: shares[language])
-    return "en" if best == "en" and shares["en"] >= _ENGLISH_SHARE else ""
+    if best != "en":
+        return ""
+    return "en" if shares["en"] >= _ENGLISH_SHARE or (otherwise == "en" and shares["en"] > _SOME) else ""
 
 
 def content_words(text: str, language: str = "") -> list[str]:
