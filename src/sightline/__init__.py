@@ -17,6 +17,7 @@ __all__ = [
     "BatchTriplet",
     "BinaryCrossEntropy",
     "CoSENT",
+    "Collection",
     "Contrastive",
     "CosineSimilarity",
     "CrossEntropy",
@@ -64,6 +65,7 @@ __all__ = [
     "add_questions",
     "build_index",
     "check_data",
+    "compare_systems",
     "ingest",
     "labelled_pairs",
     "load_recipe",
@@ -81,6 +83,7 @@ _HOMES: dict[str, str] = {
     "BatchTriplet": "sightline.losses.triplets",
     "BinaryCrossEntropy": "sightline.losses.pointwise",
     "CoSENT": "sightline.losses.pairwise",
+    "Collection": "sightline.evaluation.collection",
     "Contrastive": "sightline.losses.pairwise",
     "CosineSimilarity": "sightline.losses.pairwise",
     "CrossEntropy": "sightline.losses.pointwise",
@@ -127,6 +130,7 @@ _HOMES: dict[str, str] = {
     "add_questions": "sightline.documents.adding",
     "build_index": "sightline.search.index",
     "check_data": "sightline.runs.check",
+    "compare_systems": "sightline.runs.contest",
     "ingest": "sightline.documents.ingest",
     "labelled_pairs": "sightline.training.pair_rows",
     "load_recipe": "sightline.config.load",
@@ -154,6 +158,7 @@ if TYPE_CHECKING:
     from sightline.documents.offline_questions import OfflineSettings as OfflineSettings
     from sightline.documents.offline_questions import offline_questions as offline_questions
     from sightline.errors import SightlineError as SightlineError
+    from sightline.evaluation.collection import Collection as Collection
     from sightline.evaluation.reranking import RerankingEvaluator as RerankingEvaluator
     from sightline.evaluation.retrieval import RetrievalEvaluator as RetrievalEvaluator
     from sightline.inputs.roles import QueryExpansion as QueryExpansion
@@ -189,6 +194,7 @@ if TYPE_CHECKING:
     from sightline.modules.token_mask import TokenMask as TokenMask
     from sightline.modules.token_pooling import TokenPooling as TokenPooling
     from sightline.runs.check import check_data as check_data
+    from sightline.runs.contest import compare_systems as compare_systems
     from sightline.runs.train import run_recipe as run_recipe
     from sightline.search.index import build_index as build_index
     from sightline.search.searcher import Searcher as Searcher

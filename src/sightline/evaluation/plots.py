@@ -152,12 +152,18 @@ def _panel(
     series: dict[tuple[str, str], list[Point]] = {}
     for one in points:
         series.setdefault((one.system, one.series), []).append(one)
-    for (system, _), members in series.items():
+    for number, ((system, label), members) in enumerate(series.items()):
         style = f"c{styles[system] % len(COLOURS)}"
         ordered = sorted(members, key=lambda one: one.cost)
         if len(ordered) > 1:
             path = " ".join(f"{x(one.cost):.1f},{y(one.score):.1f}" for one in ordered)
             marks.append(f'<polyline class="line {style}" points="{path}"/>')
+        if label:
+            # Neighbours stand at different heights, so that their names do not cover each other.
+            top = _TOP + 10 + 11 * (number % 3)
+            marks.append(
+                f'<text class="series" x="{x(ordered[-1].cost):.1f}" y="{top}" text-anchor="middle">{label}</text>'
+            )
         for one in ordered:
             at = x(one.cost)
             ends = f'y1="{y(one.low):.1f}" y2="{y(one.high):.1f}"'
@@ -199,7 +205,7 @@ def _power(power: int) -> str:
 def _style() -> str:
     colours = "".join(f".c{number}{{stroke:{colour};fill:{colour}}}" for number, colour in enumerate(COLOURS))
     return (
-        "text{font:12px system-ui,sans-serif;fill:#333}.axis{font-size:13px}.name{font-size:13px}"
+        "text{font:12px system-ui,sans-serif;fill:#333}.axis,.name{font-size:13px}.series{font-size:10px}"
         ".paper{fill:#fff}.grid{stroke:#ddd;stroke-width:1}"
         f"{colours}.line{{fill:none;stroke-width:1.6;opacity:.75}}"
         ".whisker{stroke-width:1.2;opacity:.4}.mark{stroke:#fff;stroke-width:1}"

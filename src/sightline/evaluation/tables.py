@@ -172,13 +172,18 @@ def cells_table(row: Row) -> TextTable:
 
 
 def breakdown_table(row: Row, slices: Sequence[Slice] | None = None) -> TextTable | None:
-    """A system's scores by kind of question, modality, language, origin and document; None where nothing is known.
+    """A system's scores by kind of question, modality, language and so on; None where nothing tells them apart.
 
     Args:
         row: the system.
         slices: by default `breakdown` of it.
     """
     found = breakdown(row) if slices is None else list(slices)
+    # A single group is the whole table again.
+    values = {
+        facet: {one.value for one in found if one.facet == facet} for facet in {one.facet for one in found}
+    }
+    found = [one for one in found if len(values[one.facet]) > 1]
     if not found:
         return None
     metrics = list(found[0].scores)
