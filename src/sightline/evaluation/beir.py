@@ -57,7 +57,7 @@ def read_beir(folder: str | PathLike[str]) -> Collection:
         raise DataError(f"{folder / QRELS}: no file of judgments such as test.tsv")
     qrels = {path.stem: _read_qrels(path, queries, corpus, problems) for path in files}
     problems.raise_any()
-    return Collection(folder.resolve().name, queries, corpus, qrels, facets)
+    return Collection(str(folder.resolve()), queries, corpus, qrels, facets)
 
 
 def write_beir(collection: Collection, folder: str | PathLike[str]) -> Path:

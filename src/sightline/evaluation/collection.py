@@ -22,7 +22,7 @@ class Collection:
     """Queries over a corpus, judged for one split or several.
 
     Attributes:
-        name: for headings and files.
+        name: for headings and files; the folder it was read from, as an absolute path.
         queries: query id -> text.
         corpus: document id -> its parts.
         qrels: split -> query id -> document id -> gain.

@@ -76,7 +76,7 @@ def read_vidore(folder: str | PathLike[str], media: str | PathLike[str]) -> Coll
             judged.setdefault(qid, {})[docid] = float(row["score"])
             if docid in documents:
                 facets.setdefault("document", {}).setdefault(qid, documents[docid])
-    return Collection(folder.resolve().name, queries, corpus, qrels, facets)
+    return Collection(str(folder.resolve()), queries, corpus, qrels, facets)
 
 
 def write_vidore(collection: Collection, folder: str | PathLike[str]) -> Path:
@@ -159,7 +159,7 @@ def _read_flat(folder: Path, media: Path) -> Collection:
                 qid = f"q{len(queries)}"
                 queries[qid] = _query(row, where)
                 judged[qid] = {docid: 1.0}
-    return Collection(folder.resolve().name, queries, corpus, qrels)
+    return Collection(str(folder.resolve()), queries, corpus, qrels)
 
 
 def _files(folder: Path, config: str) -> list[Path]:

@@ -149,12 +149,14 @@ class Finished:
     """Results that were written before.
 
     Attributes:
-        name: of the fine-tuned model, or of the only system among them.
+        name: of the fine-tuned model.
         saved: the results.
+        named: a system that is alone among them, apart from BM25, takes the name too.
     """
 
     name: str
     saved: SavedResults
+    named: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -189,9 +191,9 @@ class Finished:
         return self.saved_rows()
 
     def saved_rows(self) -> list[Row]:
-        """The rows; a fine-tuned model, and a system that is alone, under this name."""
+        """The rows; the fine-tuned model, or the one that is named, under this name."""
         rows = self.saved.rows
-        alone = len([row for row in rows if row.name != BASELINE]) == 1
+        alone = self.named and len([row for row in rows if row.name != BASELINE]) == 1
         return [
             replace(row, name=self.name) if row.name == TUNED or (alone and row.name != BASELINE) else row
             for row in rows
@@ -214,7 +216,10 @@ def parse_system(text: str) -> System:
         return ExternalRun(name, Path(file))
     named = _NAMED.fullmatch(text)
     if named and not Path(text).exists():
-        return replace(parse_system(named["rest"]), name=named["name"].strip())  # type: ignore[type-var]
+        system, name = parse_system(named["rest"]), named["name"].strip()
+        if isinstance(system, Finished):
+            return replace(system, name=name, named=True)
+        return replace(system, name=name)  # type: ignore[type-var]
     view, colon, model = text.partition(":")
     if colon and view in _VIEWS:
         if not model:
@@ -231,7 +236,10 @@ def parse_system(text: str) -> System:
     ):
         from sightline.evaluation.saved import read_results
 
-        return Finished(path.resolve().name if path.is_dir() else path.stem, read_results(results))
+        found = read_results(results)
+        return (
+            Finished(path.resolve().name, found, named=True) if path.is_dir() else Finished(path.stem, found)
+        )
     return Model(path.name or text, text)
 
 
