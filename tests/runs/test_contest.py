@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sightline.documents.collection import collection_of, exam_of, open_collection, open_exam
 from sightline.documents.dataset import Dataset
+from sightline.documents.mining import EMBEDDINGS
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.beir import write_beir
 from sightline.evaluation.saved import read_results
@@ -159,6 +161,30 @@ def test_finished_runs_are_read_and_not_measured(pages: Path, external: Path, tm
         one.difference
         for one in compare_systems(["bm25", str(MODEL), f"run:theirs={external}"], on=pages).comparisons
     ]
+
+
+def test_nothing_is_embedded_twice(pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sightline.models.encoder import Encoder
+
+    calls: list[int] = []
+    encode = Encoder.encode
+
+    def counting(self: Encoder, inputs: Any, **options: Any) -> Any:
+        calls.append(len(inputs))
+        return encode(self, inputs, **options)
+
+    monkeypatch.setattr(Encoder, "encode", counting)
+    cache = tmp_path / "vectors"
+    first, again = (compare_systems([str(MODEL)], on=pages, cache=cache).rows[0].result for _ in range(2))
+    assert calls == [10, 10]  # questions and pages, once
+    assert again.scores.per_query == first.scores.per_query
+    assert first.cost is not None
+    assert again.cost is not None
+    # The speed is that of the first time, kept beside the vectors.
+    assert again.cost.ms_per_page == first.cost.ms_per_page
+    # A dataset keeps them itself, and mining finds them there.
+    compare_systems([str(MODEL)], on=pages)
+    assert list((pages / EMBEDDINGS).glob("*.vectors"))
 
 
 def test_results_over_other_questions_are_refused(pages: Path, tmp_path: Path) -> None:

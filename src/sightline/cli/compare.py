@@ -77,6 +77,13 @@ def compare(
             help="Write what each system retrieves here, 1,000 pages a question, in TREC's format.",
         ),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where vectors are kept, so that nothing is embedded twice; by default `embeddings` in the dataset.",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(metavar="DEVICE", help="For example cpu or cuda:0.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -120,6 +127,7 @@ def compare(
         reranker=reranker,
         rerank_depths=numbers_of(rerank_depths, "--rerank-depths"),
         runs=runs,
+        cache=cache,
         device=device,
         tell=lambda line: told.print(line, markup=False, soft_wrap=True),
     )

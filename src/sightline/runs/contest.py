@@ -30,6 +30,7 @@ def compare_systems(
     reranker: str | None = None,
     rerank_depths: Sequence[int] = DEPTHS,
     runs: str | Path | None = None,
+    cache: str | Path | None = None,
     device: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Outcome:
@@ -48,6 +49,9 @@ def compare_systems(
         reranker: a model that puts into a new order what each encoder finds.
         rerank_depths: how many pages per question it reads.
         runs: folder where what every system retrieved is written in TREC's format, a file each.
+        cache: folder where the vectors of pages and questions are kept, by content and model; nothing is embedded
+            twice, and a killed run goes on. By default ``embeddings`` in a dataset, where mining keeps them too, and
+            ``<folder>.embeddings`` beside another folder.
         device: where the models run.
         tell: called with lines of progress.
 
@@ -77,6 +81,7 @@ def compare_systems(
         depths=rerank_depths,
         keep=KEPT if runs is not None else Wanted.keep,
         strict=False,
+        cache=_cache(exam, cache),
         tell=tell,
     )
     rows: list[Row] = []
@@ -107,6 +112,16 @@ def _exam(
         split = "test" if is_dataset(on) else None
     exam = open_exam(on, split=None if split == ALL else split)
     return exam if qrels is None else _judged_by(exam, Path(qrels))
+
+
+def _cache(exam: Exam, cache: str | Path | None) -> Path:
+    from sightline.documents.collection import is_dataset
+    from sightline.documents.mining import EMBEDDINGS
+
+    if cache is not None:
+        return Path(cache)
+    folder = Path(exam.name)
+    return folder / EMBEDDINGS if is_dataset(folder) else folder.with_name(f"{folder.name}.{EMBEDDINGS}")
 
 
 def _judged_by(exam: Exam, path: Path) -> Exam:

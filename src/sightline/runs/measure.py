@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import ConfigError
@@ -19,7 +20,7 @@ from sightline.runs.tandem import DEPTHS, KEPT, reranked_rows, shown
 
 if TYPE_CHECKING:
     from sightline.evaluation.collection import Exam
-    from sightline.evaluation.retrieval import Encoded, RetrievalEncoder, RetrievalEvaluator
+    from sightline.evaluation.retrieval import Encoded, RetrievalEvaluator
     from sightline.models.encoder import Encoder
     from sightline.models.reranker import Reranker
 
@@ -36,7 +37,7 @@ class Wanted:
         rescored: candidates of precisions with "+".
         keep: pages kept of each question.
         strict: refuse dimensions that a model does not have; otherwise they are left out, which is told.
-        source: from the encoder to what gives its vectors: itself, or a cache in front of it.
+        cache: folder where vectors are kept, so that no page is embedded twice by the same model; None for none.
         tell: called with lines of progress.
     """
 
@@ -47,7 +48,7 @@ class Wanted:
     rescored: int = RESCORED
     keep: int = SHOWN
     strict: bool = True
-    source: Callable[[Encoder], RetrievalEncoder] | None = None
+    cache: Path | None = None
     tell: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
@@ -75,11 +76,10 @@ def measure_encoder(encoder: Encoder, exam: Exam, view: str, wanted: Wanted, *, 
     dims = _dims(encoder, wanted, tell)
     deep = wanted.keep if wanted.reranker is None else max(KEPT, wanted.keep, *wanted.depths)
     evaluator = evaluator_for(exam, view, dims=dims, keep=deep)
-    encoded = evaluator.encode(encoder if wanted.source is None else wanted.source(encoder))
+    encoded, ms_per_page = _encoded(encoder, evaluator, wanted.cache, tell)
     result = evaluator.score(encoded)
     full = encoded.queries.dim
     known = {Storage(dim): found for dim, found in result.by_dim.items()} | {Storage(full): result.scores}
-    seconds = result.facts["seconds"]["encode corpus"]
     result.facts["encoded on"] = hardware(str(encoder.device))
     judge = Judge(list(evaluator.corpus), evaluator.relevant, evaluator.metrics)
     matrix = measure_matrix(
@@ -92,7 +92,7 @@ def measure_encoder(encoder: Encoder, exam: Exam, view: str, wanted: Wanted, *, 
         depth=evaluator.depth,
         known=known,
         keep_found=wanted.reranker is not None,
-        ms_per_page=1000 * seconds / len(exam.corpus) if seconds else None,
+        ms_per_page=ms_per_page,
         rescored=wanted.rescored,
     )
     whole = next(cell for cell in matrix.cells if cell.storage == Storage(full))
@@ -124,6 +124,19 @@ def _reranked(
         cells = (*row.result.cells, *reranked_cells(matrix, qids, ids, judge, scored, depths))
         row = replace(row, result=replace(row.result, cells=cells))
     return [one if wanted.keep > SHOWN else shown(one) for one in (row, *others)]
+
+
+def _encoded(
+    encoder: Encoder, evaluator: RetrievalEvaluator, cache: Path | None, tell: Callable[[str], Any]
+) -> tuple[Encoded, float | None]:
+    """The vectors, and milliseconds per page."""
+    if cache is None:
+        encoded = evaluator.encode(encoder)
+        return encoded, 1000 * encoded.seconds["encode corpus"] / len(evaluator.corpus)
+    from sightline.runs.remembered import RememberedEncoder
+
+    source = RememberedEncoder(encoder, cache, tell)
+    return evaluator.encode(source), source.ms_per_document
 
 
 def _dims(encoder: Encoder, wanted: Wanted, tell: Callable[[str], Any]) -> list[int] | None:
