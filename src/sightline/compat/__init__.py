@@ -42,6 +42,7 @@ from sightline.compat.losses import (
     TripletDistanceMetric,
     TripletLoss,
 )
+from sightline.compat.mining import mine_hard_negatives
 from sightline.compat.models import (
     CrossEncoder,
     CrossEncoderModelCardData,
@@ -144,4 +145,5 @@ __all__ = [
     "TripletLoss",
     "cos_sim",
     "dot_score",
+    "mine_hard_negatives",
 ]

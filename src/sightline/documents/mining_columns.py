@@ -93,9 +93,9 @@ def mine_columns(
     """
     if len(anchors) != len(positives) or not len(anchors):
         raise DataError(f"{len(anchors)} anchors and {len(positives)} positives are no pairs")
-    queries, query_of = _distinct(anchors)
-    documents, document_of = _distinct([*corpus, *positives])
-    right = _right(query_of, document_of[len(document_of) - len(positives) :], len(queries))
+    queries, query_of = distinct(anchors)
+    documents, document_of = distinct([*corpus, *positives])
+    right = right_documents(query_of, document_of[len(document_of) - len(positives) :], len(queries))
     with ExitStack() as stack:
         vectors = None
         if encoder is not None:
@@ -142,7 +142,7 @@ def mine_vectors(
     return [one for chunk in miner.run() for one in chunk]
 
 
-def _distinct(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
+def distinct(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
     """The values that differ, in order, and for each value the number of its equal among them."""
     from sightline.inputs.parse import parse
 
@@ -159,7 +159,7 @@ def _distinct(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
     return kept, places
 
 
-def _right(query_of: Sequence[int], document_of: Sequence[int], count: int) -> list[list[int]]:
+def right_documents(query_of: Sequence[int], document_of: Sequence[int], count: int) -> list[list[int]]:
     """The distinct positives of each query, in the order of the pairs."""
     found: list[dict[int, None]] = [{} for _ in range(count)]
     for query, document in zip(query_of, document_of, strict=True):
