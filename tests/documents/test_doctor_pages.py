@@ -6,14 +6,14 @@ import json
 import os
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from sightline.documents.dataset import Dataset
 from sightline.documents.doctor.findings import KINDS, Diagnosis
 from sightline.documents.doctor.gallery import see
 from sightline.documents.doctor.memory import Memory
+from sightline.documents.negatives import MinedRow, write_negatives
 from sightline.errors import DataError
 from sightline.runs.check import Checked, check_data
 from support.sick_datasets import Builder, healthy, jpeg, picture, text_of
@@ -62,7 +62,7 @@ def test_pages_that_are_blank_repeated_or_nearly_so(tmp_path: Path) -> None:
     builder = healthy(tmp_path / "data")
     blank = jpeg(Image.new("RGB", (240, 320), (250, 250, 248)))
     again = jpeg(picture(0), quality=60)  # saved once more, as text_of(0) says it is
-    scan = jpeg(picture(2), quality=40)
+    scan = jpeg(picture(2), quality=85)
     other = jpeg(picture(1), quality=70)
     builder.document(
         "e.pdf",
@@ -137,16 +137,15 @@ def test_pages_that_both_splits_ask_about(tmp_path: Path) -> None:
     assert [record["name"] for record in removed(tmp_path / "out")] == ["q0"]
 
 
-def negatives(root: Path, rows: dict[str, list[str]]) -> None:
-    table = pa.table(
-        {
-            "question_id": list(rows),
-            "positive": [f"a.pdf#p{number}" for number in range(len(rows))],
-            "negatives": list(rows.values()),
-            "scores": [[float(place) for place, _ in enumerate(names)] for names in rows.values()],
-        }
-    )
-    pq.write_table(table, root / "negatives.parquet")
+def mined(root: Path, rows: dict[str, list[str]]) -> None:
+    made = [
+        MinedRow(
+            name, f"a.pdf#p{number}", 0.9, tuple(pages), tuple(map(float, range(len(pages)))),
+            tuple(range(1, 1 + len(pages))),
+        )
+        for number, (name, pages) in enumerate(rows.items())
+    ]  # fmt: skip
+    write_negatives(root, made, {"split": "train", "content": Dataset.load(root).content("train")})
 
 
 def test_negatives_that_are_right(tmp_path: Path) -> None:
@@ -155,16 +154,20 @@ def test_negatives_that_are_right(tmp_path: Path) -> None:
     builder.ask("both", "Which two pages?", "b.pdf", 0, 1)
     builder.write()
     rows = {"q0": ["b.pdf#p0", "e.pdf#p0", "a.pdf#p1"], "both": ["b.pdf#p1", "a.pdf#p0"]}
-    negatives(builder.root, rows)
+    mined(builder.root, rows)
     checked = check_data(builder.root, workers=1)
     kinds = found(checked.diagnosis)
     assert kinds["negative-is-positive"] == ("both",)
     assert kinds["negative-like-positive"] == ("q0",)
     cleaning = checked.fix(tmp_path / "out")
     assert cleaning.summary() == "2 negatives"
-    left = pq.read_table(tmp_path / "out" / "negatives.parquet").to_pylist()
-    assert [row["negatives"] for row in left] == [["b.pdf#p0", "a.pdf#p1"], ["a.pdf#p0"]]
-    assert [row["scores"] for row in left] == [[0.0, 2.0], [1.0]]
+    left = Dataset.load(tmp_path / "out").mined("train").rows
+    assert [row.negatives for row in left] == [("b.pdf#p0", "a.pdf#p1"), ("a.pdf#p0",)]
+    assert [(row.scores, row.ranks) for row in left] == [((0.0, 2.0), (1, 3)), ((1.0,), (2,))]
+    # Another question, and they are out of date.
+    builder.ask("later", "What has come since?", "a.pdf", 1)
+    kinds = found(check(builder).diagnosis)
+    assert kinds["stale-negatives"] == ("negatives.parquet",)
 
 
 def removed(folder: Path) -> list[dict[str, str]]:
@@ -229,7 +232,6 @@ def test_a_place_that_is_taken_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_was_seen_is_remembered_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sightline.documents.dataset import Dataset
     from sightline.documents.doctor.page_contents import contents_of
 
     builder = healthy(tmp_path / "data")

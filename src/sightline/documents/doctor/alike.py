@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,15 +98,19 @@ class Groups:
         self._above[high] = low
 
 
-def alike(looks: Sequence[Look]) -> Groups:
+def alike(looks: Sequence[Look], same: Callable[[int, int], bool]) -> Groups:
     """Pages in groups of those that are nearly the same, directly or through others.
 
     Two pages are where their texts share at least 85 % of all their runs of four words; or where they look the same
-    and do not have different texts. The time grows with the number of pages, and with its square only for pages
-    that are equally bright, by 64 multiplications a pair.
+    and their texts agree, or, where one has none, they are the same cell by cell. The time grows with the number of
+    pages, and with its square only for pages that are equally bright, by 64 multiplications a pair.
+
+    Args:
+        looks: what is compared of each page.
+        same: compares the images of two pages closely, by their numbers.
     """
     groups = Groups(len(looks))
-    for pairs in (_by_text(looks), _by_picture(looks)):
+    for pairs in (_by_text(looks), _by_picture(looks, same)):
         for first, second in pairs:
             groups.join(first, second)
     return groups
@@ -155,14 +159,14 @@ _TERMS = _CHANCE.integers(0, 1 << 63, BANDS * ROWS, dtype=np.uint64)
 # By picture
 
 
-def _by_picture(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
+def _by_picture(looks: Sequence[Look], same: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
     """Pairs of pages whose small pictures are nearly equal."""
     first: dict[bytes, int] = {}
     for number, look in enumerate(looks):
         if not look.small:
             continue
         earlier = first.setdefault(look.small, number)
-        if earlier != number and _agree(looks[earlier], look):
+        if earlier != number and _agree(looks, earlier, number, same):
             yield earlier, number
     numbers = np.array(sorted(first.values()), dtype=np.int64)
     if len(numbers) < 2:
@@ -173,7 +177,7 @@ def _by_picture(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
     numbers, pictures_NC = numbers[said], pictures_NC[said]
     for earlier_P, later_P in _near(pictures_NC):
         for one, other in zip(numbers[earlier_P].tolist(), numbers[later_P].tolist(), strict=True):
-            if _agree(looks[one], looks[other]):
+            if _agree(looks, one, other, same):
                 yield one, other
 
 
@@ -214,12 +218,13 @@ def _closely(
         yield one_P[near], other_P[near]
 
 
-def _agree(first: Look, second: Look) -> bool:
-    """Whether two that look the same may be the same: in shape, and in their texts as far as they have some."""
+def _agree(looks: Sequence[Look], one: int, other: int, same: Callable[[int, int], bool]) -> bool:
+    """Whether two that look the same are: in shape, and by their texts or, where one has none, closely."""
+    first, second = looks[one], looks[other]
     if abs(first.ratio - second.ratio) > 0.02 * max(first.ratio, second.ratio):
         return False
-    if first.text.strip() and second.text.strip():
-        if first.shingles and second.shingles:
-            return share(first.shingles, second.shingles) >= ALIKE
-        return _WORD.findall(first.text.casefold()) == _WORD.findall(second.text.casefold())
-    return True
+    if not (first.text.strip() and second.text.strip()):
+        return same(one, other)
+    if first.shingles and second.shingles:
+        return share(first.shingles, second.shingles) >= ALIKE
+    return _WORD.findall(first.text.casefold()) == _WORD.findall(second.text.casefold())

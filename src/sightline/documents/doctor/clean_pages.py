@@ -11,7 +11,13 @@ from sightline.documents import store
 from sightline.documents.dataset import Dataset
 from sightline.documents.doctor.cleaning import Cleaning, link, new_folder
 from sightline.documents.doctor.contents import Contents
-from sightline.documents.doctor.page_contents import NEGATIVES
+from sightline.documents.negatives import (
+    MinedRow,
+    content_digest,
+    has_negatives,
+    read_negatives,
+    write_negatives,
+)
 from sightline.documents.records import Document, Question, image_location
 
 
@@ -38,7 +44,12 @@ def write_clean_pages(dataset: Dataset, contents: Contents, cleaning: Cleaning, 
                 if page.page_id in there:
                     link(Path(page.image), folder / image_location(page.content_hash))
         store.write_dataset(folder, documents, questions, _head(dataset, documents, questions))
-        _write_negatives(dataset.root, folder, contents, cleaning, there)
+        if has_negatives(dataset.root):
+            facts = dict(read_negatives(dataset.root).facts)
+            if facts["content"] == dataset.content(facts["split"]):
+                facts["content"] = _content(documents, questions, facts["split"])
+            rows = _negatives(dataset, contents, cleaning, there, unasked)
+            write_negatives(folder, rows, {name: value for name, value in facts.items() if name != "version"})
         cleaning.write(folder)
 
 
@@ -57,6 +68,12 @@ def _answered(question: Question, there: set[str]) -> Question | None:
     return replace(question, pages=pages) if pages else None
 
 
+def _content(documents: Sequence[Document], questions: Sequence[Question], split: str) -> str:
+    """What says that negatives are of this dataset, as `Dataset.content` has it."""
+    pages = [page for item in documents if item.split == split for page in item.pages]
+    return content_digest(pages, [question for question in questions if question.split == split])
+
+
 def _head(dataset: Dataset, documents: Sequence[Document], questions: Sequence[Question]) -> dict[str, Any]:
     head = {name: value for name, value in dataset.head.items() if name not in ("format", "version")}
     counts: Mapping[str, Any] = head.get("counts", {})
@@ -68,30 +85,26 @@ def _head(dataset: Dataset, documents: Sequence[Document], questions: Sequence[Q
     }
 
 
-def _write_negatives(
-    root: Path, folder: Path, contents: Contents, cleaning: Cleaning, there: set[str]
-) -> None:
+def _negatives(
+    dataset: Dataset, contents: Contents, cleaning: Cleaning, there: set[str], unasked: set[str]
+) -> list[MinedRow]:
     """Mined negatives without those that are gone; scores and ranks beside them go with them."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not (root / NEGATIVES).is_file():
-        return
-    table = pq.read_table(root / NEGATIVES)
     lost = {
         one.name: {contents.sheets[sheet].name for sheet in cleaning.lost(number, contents)}
         for number, one in enumerate(contents.asked)
     }
-    unasked = {contents.asked[number].name for number in cleaning.questions}
-    lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
     rows = []
-    for row in table.to_pylist():
-        if row["question_id"] in unasked or row["positive"] not in there:
+    for row in read_negatives(dataset.root).rows:
+        if row.question_id in unasked or row.positive not in there:
             continue
-        kept = [
-            place
-            for place, name in enumerate(row["negatives"])
-            if name in there and name not in lost.get(row["question_id"], ())
-        ]
-        rows.append({**row, **{name: [row[name][place] for place in kept] for name in lists}})
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / NEGATIVES, compression="zstd")
+        gone = lost.get(row.question_id, set())
+        kept = [place for place, name in enumerate(row.negatives) if name in there and name not in gone]
+        rows.append(
+            replace(
+                row,
+                negatives=tuple(row.negatives[place] for place in kept),
+                scores=tuple(row.scores[place] for place in kept),
+                ranks=tuple(row.ranks[place] for place in kept),
+            )
+        )
+    return rows

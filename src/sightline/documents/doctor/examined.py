@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import xxhash
 
 from sightline.documents.doctor.alike import Groups, Look, alike
+from sightline.documents.doctor.closely import Closely
 from sightline.documents.doctor.contents import Contents, Sheet
 from sightline.documents.doctor.gallery import Seen, see
 from sightline.documents.doctor.memory import Memory
@@ -79,7 +81,8 @@ def examine(
     seen = see(contents.sheets, workers=workers, memory=memory, tell=tell)
     keys = [_key(sheet, seen.get(number)) for number, sheet in enumerate(contents.sheets)]
     looks = [_look(sheet, seen.get(number)) for number, sheet in enumerate(contents.sheets)]
-    groups = alike(looks)
+    closely = Closely(lambda number: _file(contents.sheets[number]))
+    groups = alike(looks, closely.same)
     numbers = {sheet.name: number for number, sheet in enumerate(contents.sheets)}
     for number, sheet in enumerate(contents.sheets):
         if sheet.like in numbers:
@@ -95,6 +98,11 @@ def _key(sheet: Sheet, seen: Seen | None) -> str:
     if sheet.content_hash:
         return sheet.content_hash
     return xxhash.xxh3_128_hexdigest(sheet.text.encode()) if sheet.text.strip() else ""
+
+
+def _file(sheet: Sheet) -> Path | bytes:
+    assert sheet.image is not None
+    return sheet.image if isinstance(sheet.image, Path) else sheet.image()
 
 
 def _look(sheet: Sheet, seen: Seen | None) -> Look:

@@ -61,6 +61,7 @@ KINDS: dict[str, Kind] = {
     "negative-like-positive": Kind(
         "warning", "negative is nearly a right answer", "look at both; --fix takes the negative out"
     ),
+    "stale-negatives": Kind("warning", "negatives are out of date", "run `sightline mine` again"),
     "no-text": Kind(
         "warning", "answered by a page without text", "train on images or both, or ingest with OCR"
     ),

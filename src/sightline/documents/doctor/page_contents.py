@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sightline.documents.dataset import Dataset
 from sightline.documents.doctor.contents import Ask, Contents, Sheet
 from sightline.documents.doctor.findings import Case
+from sightline.documents.negatives import NEGATIVES, check_current, has_negatives, read_negatives
 from sightline.errors import DataError
-
-NEGATIVES = "negatives.parquet"
 
 
 def contents_of(
@@ -45,7 +44,7 @@ def contents_of(
         for page, side in pages
     )
     numbers = {sheet.name: number for number, sheet in enumerate(sheets)}
-    negatives = read_negatives(dataset.root)
+    negatives = _negatives(dataset.root)
     asked = tuple(
         Ask(
             question.id,
@@ -61,33 +60,31 @@ def contents_of(
 
 
 def known_cases(dataset: Dataset) -> list[Case]:
-    """What shows without looking at a page: files that were not ingested, pages that are named but not there."""
+    """What shows without looking at a page: files left out, pages that are named but not there, old negatives."""
     cases = [Case("skipped", item.document, item.error) for item in dataset.documents if item.error]
     there = {page.page_id for page in dataset.pages}
     for question in dataset.all_questions:
         missing = [name for name in question.page_ids if name not in there]
         if missing and len(missing) < len(question.page_ids):
             cases.append(Case("missing-page", question.id, f"{missing[0]} is not in the dataset"))
-    return cases
+    return [*cases, *_stale(dataset)]
 
 
-def read_negatives(root: Path) -> Mapping[str, tuple[str, ...]]:
-    """Page ids of mined negatives by question id; nothing where none were mined.
+def _stale(dataset: Dataset) -> Iterator[Case]:
+    """Negatives that were mined before pages or questions changed, which training refuses."""
+    if has_negatives(dataset.root):
+        mined = read_negatives(dataset.root)
+        split = str(mined.facts["split"])
+        try:
+            check_current(dataset.root, mined, split, dataset.content(split))
+        except DataError as error:
+            yield Case("stale-negatives", NEGATIVES, str(error))
 
-    Raises:
-        DataError: the file cannot be read.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    path = root / NEGATIVES
-    if not path.is_file():
-        return {}
-    try:
-        table = pq.read_table(path, columns=["question_id", "negatives"])
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read ({error}); mine the negatives again, or delete it") from error
+def _negatives(root: Path) -> Mapping[str, tuple[str, ...]]:
+    """Page ids of mined negatives by question id; nothing where none were mined."""
     found: dict[str, tuple[str, ...]] = {}
-    for row in table.to_pylist():
-        found[row["question_id"]] = (*found.get(row["question_id"], ()), *(row["negatives"] or ()))
+    if has_negatives(root):
+        for row in read_negatives(root).rows:
+            found[row.question_id] = (*found.get(row.question_id, ()), *row.negatives)
     return found
