@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -390,7 +394,56 @@ def test_answers_are_read_strictly_but_not_pedantically():
         read_check('{"answerable": "yes", "answer": "7"}')
 
 
-def command(root: Path, server: ChatServer, *options: str) -> subprocess.Popen[str]:
+def test_in_a_notebook_and_with_a_bar(root, texts, capsys, monkeypatch):
+    """Where an event loop runs already, and where progress is to be seen."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+
+    async def cell(server: ChatServer):
+        one = ModelSettings(splits=ALL, kinds=("fact",), price_in=1.0)
+        return model_questions(root, endpoint(server), one, progress=True)
+
+    with ChatServer(texts) as server:
+        assert asyncio.run(cell(server)).kinds == {"fact": 8}
+    refused = Reply({"error": "no"}, 401)
+    with (
+        ChatServer(texts, lambda seen: refused) as server,
+        pytest.raises(EndpointError, match="refuses the key"),
+    ):
+        asyncio.run(model_questions_again(root, server))
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert "Asking for questions" in said
+    assert "8 requests, 8,000 tokens in, 400 out, cost 0.0080" in said
+
+
+async def model_questions_again(root: Path, server: ChatServer):
+    return run(root, server, kinds=("topic",))
+
+
+def small_files() -> None:
+    """For ``preexec_fn``: no file may grow beyond some bytes, as if the disk were full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+
+def test_a_full_disk_stops_with_a_message_and_loses_nothing(root, texts):
+    before = Dataset.load(root).all_questions
+    with ChatServer(texts) as server:
+        process = command(root, server, preexec_fn=small_files)
+        said = process.communicate()[1]
+        assert process.returncode == 1
+        assert "data: cannot be written (File too large)" in said
+        assert "Traceback" not in said
+        assert Dataset.load(root).all_questions == before
+        asked = len(server.seen)
+        report = run(root, server, check=True)
+    assert 0 < report.facts["reused"] <= asked
+    assert report.facts["requests"] == len(server.seen) - asked
+
+
+def command(
+    root: Path, server: ChatServer, *options: str, preexec_fn: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
     arguments = ["questions", str(root), "--base-url", server.url, "--model", "org/tiny-vl", "--check"]
     arguments += ["--split", "train", "--split", "test", "--concurrency", "3", *options]
     return subprocess.Popen(
@@ -399,6 +452,7 @@ def command(root: Path, server: ChatServer, *options: str) -> subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=preexec_fn,
     )
 
 

@@ -174,6 +174,33 @@ def test_wrong_settings(root, tmp_path):
         offline_questions(tmp_path / "none")
 
 
+def test_the_command(root):
+    from typer.testing import CliRunner
+
+    from sightline.cli.main import app
+
+    def run(*arguments: str):
+        return CliRunner().invoke(app, ["questions", str(root), *arguments])
+
+    told = json.loads(run("--offline", "--kinds", "heading,table", "--per-page", "2", "--json").stdout)
+    assert told["origin"] == "offline"
+    assert set(told["kinds"]) == {"heading", "table"} == {item.kind for item in asked(root).values()}
+    assert told["questions"] == told["added"] == len(asked(root))
+    said = run("--offline").stdout
+    assert f"the dataset has {len(asked(root))} now" in said
+    assert "left out: " in said
+    for wrong, message in (
+        ((), "give either --offline, or --base-url and --model"),
+        (("--offline", "--model", "x"), "give either --offline, or --base-url and --model"),
+        (("--model", "x"), "--base-url and --model belong together"),
+        (("--offline", "--kinds", "fact"), "kind 'fact' is not one of"),
+        (("--base-url", "ftp://x", "--model", "x"), "base_url must begin with http"),
+    ):
+        result = run(*wrong)
+        assert result.exit_code == 1
+        assert message in result.stderr
+
+
 def test_roles_of_lines():
     lines = read_lines(PAGES[1].split("\n"))
     assert [line.role for line in lines] == [

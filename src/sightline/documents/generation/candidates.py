@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sightline.documents import store
 from sightline.documents.adding import Added
 from sightline.documents.records import Question, page_id
 from sightline.files import remove_unfinished, write_text
@@ -131,11 +132,16 @@ class QuestionsReport:
 
 
 def write_rejected(root: Path, name: str, rejected: Sequence[Rejected]) -> Path:
-    """Write what was filtered to ``questions/rejected-<name>.jsonl`` of a dataset."""
+    """Write what was filtered to ``questions/rejected-<name>.jsonl`` of a dataset.
+
+    Raises:
+        DataError: the disk is full or read-only.
+    """
     lines = "".join(f"{item.to_line()}\n" for item in rejected)
     path = root / FOLDER / f"rejected-{name}.jsonl"
-    remove_unfinished(path)
-    return write_text(path, lines)
+    with store.writing(root):
+        remove_unfinished(path)
+        return write_text(path, lines)
 
 
 def counts(items: Iterable[str]) -> dict[str, int]:

@@ -236,7 +236,7 @@ def _text(item: dict[str, Any], name: str, where: str, *, empty: bool = False) -
     value = item.get(name)
     if not isinstance(value, str):
         raise MalformedError(f'{where} has no text "{name}"')
-    value = " ".join("".join(c for c in value if not "\ud800" <= c <= "\udfff").split())
+    value = " ".join("".join(c for c in value if c.isprintable() or c.isspace()).split())
     if not value and not empty:
         raise MalformedError(f'{where}: "{name}" is empty')
     return value
