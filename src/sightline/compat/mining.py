@@ -167,11 +167,11 @@ class _Form:
             columns["scores"] = datasets.List(number)
         elif form == "labeled-list":
             columns["labels"] = datasets.List(whole)
-        rows: dict[str, Callable[[tuple[int, Mined]], Iterator[tuple[Any, ...]]]] = {
+        forms: dict[Format, Callable[[tuple[int, Mined]], Iterator[tuple[Any, ...]]]] = {
             "triplet": self._triplets, "n-tuple": lambda one: self._tuples(one, count),
             "labeled-pair": self._labeled_pairs, "labeled-list": self._labeled_lists,
-        }[form]  # fmt: skip
-        cells = [row for place, mined in enumerate(found) for row in rows((place, mined))]
+        }  # fmt: skip
+        cells = [row for place, mined in enumerate(found) for row in forms[form]((place, mined))]
         filled = {name: [row[number] for row in cells] for number, name in enumerate(columns)}
         return datasets.Dataset.from_dict(filled, features=datasets.Features(columns))
 
