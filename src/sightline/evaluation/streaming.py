@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sightline.models.vector_store import Vectors
 
 # Bytes of document vectors in memory at a time.
-BLOCK_BYTES = 2**26
+BLOCK_BYTES = 2**25
 # Scores of the search's working blocks, which take six times four bytes each.
 BLOCK_SCORES = 2**22
 
