@@ -170,6 +170,21 @@ class SecondOfTwo:
         return [self.first, value]
 
 
+@pytest.mark.parametrize("rerank_positives", [True, False])
+def test_a_document_that_stands_there_twice_counts_once(rerank_positives: bool) -> None:
+    once = {"query": "q", "positive": ["a", "b"], "documents": ["x", "a", "y", "z"]}
+    twice = {"query": "q", "positive": ["b", "a", "b"], "documents": ["x", "a", "y", "a", "x", "z", "a"]}
+    found = []
+    for sample in (once, twice):
+        scorer = TableScorer()
+        found.append(RerankingEvaluator([sample], rerank_positives=rerank_positives)(scorer))
+        assert len(scorer.seen) == len(set(scorer.seen))
+    assert found[0] == found[1]
+    apart = [{"query": "q", "positive": "a", "negative": ["x", "y"]}]
+    again = [{"query": "q", "positive": ["a", "a"], "negative": ["x", "y", "x", "a"]}]
+    assert RerankingEvaluator(apart)(TableScorer()) == RerankingEvaluator(again)(TableScorer())
+
+
 def test_several_ranks_share_the_queries() -> None:
     evaluator = RerankingEvaluator(make_samples(9, documents=True))
     wanted = evaluator(TableScorer())

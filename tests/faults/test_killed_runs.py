@@ -90,6 +90,8 @@ def test_sigterm_saves_and_stops(
     run = Run(tmp_path, model, at=at, signal=signal.SIGTERM, group=group)
     assert run.start() == 143, run.said
     assert "SIGTERM: saving a checkpoint" in run.said
+    assert f"stopped by SIGTERM after step {step} of {STEPS}, which is saved" in run.said
+    assert not run.final.exists()
     assert Checkpoints(tmp_path).newest() == tmp_path / f"checkpoint-{step}"
     going_on = run.again(group=False)
     assert going_on.start() == 0, going_on.said

@@ -12,10 +12,38 @@ import torch
 
 from sightline.errors import CheckpointError
 from sightline.inputs.parse import parse
-from sightline.inputs.roles import EXPANSION, IS_QUERY, QueryExpansion, RoleProcessor, RoleTexts
+from sightline.inputs.roles import (
+    EXPANSION,
+    IS_QUERY,
+    QueryExpansion,
+    RoleProcessor,
+    RoleTexts,
+    _template_variables,
+)
 from sightline.models.encoder import Encoder
 
 LONG = "How many employees worked in the northern plants in 2019, and what of the pumps and valves?"
+
+
+@pytest.mark.parametrize(
+    ("template", "names"),
+    [
+        ("{{ task }}: {% for m in messages %}{{ m.content }}{% endfor %}", {"task", "messages"}),
+        (
+            "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m }}{% endfor %}",
+            {"messages"},
+        ),
+        ("{% generation %}{{ said | tojson }}{% endgeneration %}{% set task = 1 %}{{ task }}", {"said"}),
+        (None, set()),
+    ],
+)
+def test_what_a_chat_template_takes(template: Any, names: set[str]) -> None:
+    assert _template_variables(template) == names
+
+
+def test_a_chat_template_that_is_none() -> None:
+    with pytest.raises(CheckpointError, match="chat template cannot be read: Expected an expression"):
+        _template_variables("{% if %}")
 
 
 @pytest.fixture

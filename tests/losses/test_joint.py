@@ -291,6 +291,21 @@ def test_wrong_arguments_are_named() -> None:
         InfoNCE(directions=GTE)(Embeddings(draws(18, 3, 4), torch.ones(18, 3)), by_column(2))
 
 
+@pytest.mark.parametrize("similarity", ["dot", "maxsim"])
+def test_a_model_judges_itself_by_cosines_alone(similarity: Any) -> None:
+    rule = FalseNegatives(-0.1, by="model")
+    with pytest.raises(
+        ConfigError, match=rf"the similarity '{similarity}' has no bounds .*use similarity=\"cosine\""
+    ):
+        InfoNCE(similarity=similarity, false_negatives=rule)
+    InfoNCE(similarity=similarity, false_negatives=FalseNegatives(0.1))  # a guide has cosines of its own
+    tokens = Embeddings(draws(18, 3, 4), torch.ones(18, 3))
+    with pytest.raises(
+        ConfigError, match='a sum of them, which grows with the query; use similarity="meanmaxsim"'
+    ):
+        InfoNCE(false_negatives=rule)(tokens, by_column(2))
+
+
 @pytest.mark.parametrize("columns", [2, 3])
 def test_token_vectors_ask_with_the_query_in_both_directions(columns: int) -> None:
     """A rule that leaves nothing out changes nothing, though MaxSim is another number from the other side."""

@@ -123,6 +123,20 @@ def test_settings_of_the_other_kind_of_model_are_refused(table: dict[str, Any], 
         run_recipe(recipe_from(reranking(table, tmp_path) | {"lora": {"routes": ["image"]}}))
 
 
+def test_what_a_reranker_cannot_train_is_refused_in_every_loss(table: dict[str, Any], tmp_path: Path) -> None:
+    plan = reranking(table, tmp_path)
+    more = plan["more"]["similar"]
+    for loss, word in (
+        ({"name": "score_mse", "layers": {}}, "remove more.similar.loss.layers"),
+        ({"name": "score_mse", "matryoshka": {"dims": [4]}}, "remove more.similar.loss.matryoshka"),
+        ({"name": "cosent"}, "CoSENT is for the vectors of an Encoder"),
+        ({"name": "cross_entropy"}, "CrossEntropy needs a score per class"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            run_recipe(recipe_from(plan | {"more": {"similar": more | {"loss": loss}}}))
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_default_prompt_of_a_recipe_is_the_model_s(table: dict[str, Any]) -> None:
     from sightline.runs.encoders import load_encoder
 

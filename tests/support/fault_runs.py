@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,6 +24,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
 import transformers
 
+from sightline.errors import StoppedError
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
@@ -115,9 +117,12 @@ def train(run: Run, kind: type[Trainer] = Trainer) -> None:
         args=arguments(run),
         callbacks=[SignalAt(run)],
     )
-    trainer.train(resume_from_checkpoint=run.resume)
-    if trainer.stopped:
-        raise SystemExit(143)
+    try:
+        trainer.train(resume_from_checkpoint=run.resume)
+    except StoppedError as error:
+        assert trainer.stopped
+        print(error, file=sys.stderr)
+        raise SystemExit(143) from None
     torch.save(encoder.state_dict(), run.final)
 
 

@@ -13,7 +13,9 @@ from torch import nn
 
 from sightline.inputs.media import open_image
 from sightline.inputs.parse import parse
+from sightline.models.reranker import Reranker
 from sightline.types import Batch, Cost, Embeddings, Features, Item, MicroBatch
+from support.tiny_rerankers import bert_scores
 
 WORDS = 97
 
@@ -156,3 +158,17 @@ def make_batch(text_rows: list[dict[str, str]]) -> Callable[..., Batch]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def rerankers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Reranker]:
+    """``rerankers(3)``: one with three classes."""
+    loaded: dict[int, Reranker] = {}
+
+    def of(labels: int) -> Reranker:
+        if labels not in loaded:
+            folder = bert_scores(tmp_path_factory.mktemp("bert"), labels=labels)
+            loaded[labels] = Reranker.from_pretrained(folder, device="cpu")
+        return loaded[labels]
+
+    return of

@@ -20,9 +20,10 @@ from sightline.models.reranker import Reranker
 from sightline.training.batches import BatchBuilder
 from sightline.training.check import check_rows
 from sightline.training.feeding import make_loader
+from sightline.training.fitting import pair_losses
 from sightline.training.limits import Limits
 from sightline.training.pair_rows import labelled_pairs
-from sightline.training.pairing import pair_losses, pair_reader
+from sightline.training.pairing import pair_reader
 from sightline.training.rows import as_rows, choose_columns
 from sightline.training.sampling import BatchOrder
 from sightline.types import Batch

@@ -104,6 +104,23 @@ def test_it_is_trained_resumed_and_left_behind(tiny: Callable[[str], Path], tmp_
     torch.testing.assert_close(loaded.encode("a pump").values, whole.eval().encode("a pump").values)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_beside_weights_of_whole_numbers_it_has_the_type_of_the_others(
+    tiny: Callable[[str], Path], dtype: torch.dtype
+) -> None:
+    """A backbone in 4 or 8 bits has its weights in integers."""
+    encoder = Encoder.from_pretrained(tiny("bert"), device="cpu", dtype=dtype)
+    words = encoder.backbones()[""].model.get_input_embeddings()
+    few_bits = torch.zeros(4, dtype=torch.uint8)
+    words.weight = torch.nn.Parameter(few_bits, requires_grad=False)
+    assert next(encoder.parameters()).dtype == torch.uint8
+    assert encoder.dtype == dtype
+    encoder.give_projection(encoder.embedding_dim, TEACHER)
+    assert encoder.projection is not None
+    assert encoder.projection.weight.dtype == dtype
+    assert encoder.projection.weight.requires_grad
+
+
 def test_wrong_uses_are_named(tiny: Callable[[str], Path], make_encoder: Callable, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="projection must be the teacher's dimension, not 0"):
         EmbeddingDistillation(projection=0)

@@ -82,7 +82,8 @@ def candidates_of_samples(
     """From samples as sentence-transformers' CrossEncoderRerankingEvaluator takes them.
 
     Right documents stand behind wrong ones wherever their order is free: reranking leaves equal scores as they stand,
-    and a tie should be no merit.
+    and a tie should be no merit. A document that stands there twice counts once, at its first place; one that is both
+    right and wrong is right.
 
     Args:
         samples: see `RerankingEvaluator`.
@@ -105,14 +106,16 @@ def _of_sample(qid: str, sample: Mapping[str, Any], *, rerank_positives: bool) -
             )
     if (sample.get("negative") is None) == (sample.get("documents") is None):
         raise DataError(f"sample {qid}: exactly one of 'negative' and 'documents' is needed")
-    query, positives = sample["query"], _listed(sample["positive"])
+    query, right = sample["query"], _distinct(sample["positive"], f"sample {qid}, 'positive'")
+    positives = list(right.values())
     if sample.get("documents") is None:
-        negatives = _listed(sample["negative"])
+        wrong_ones = _distinct(sample["negative"], f"sample {qid}, 'negative'")
+        negatives = [value for identity, value in wrong_ones.items() if identity not in right]
         gains_K = np.array([0.0] * len(negatives) + [1.0] * len(positives))
         return Candidates(qid, query, [*negatives, *positives], gains_K, _ones(len(positives)))
-    documents = _listed(sample["documents"])
-    right = {_identity(value) for value in positives}
-    gains = [1.0 if _identity(value) in right else 0.0 for value in documents]
+    found = _distinct(sample["documents"], f"sample {qid}, 'documents'")
+    documents = list(found.values())
+    gains = [1.0 if identity in right else 0.0 for identity in found]
     present = int(sum(gains))
     # Those the first search has not found come last, but are no help where it has found none.
     before = gains + [1.0] * (len(positives) - present) if present else gains
@@ -126,13 +129,13 @@ def _of_sample(qid: str, sample: Mapping[str, Any], *, rerank_positives: bool) -
     return Candidates(qid, query, scored, gains_K, judged, np.array(before), judged_before)
 
 
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _identity(value: Any) -> str:
-    """Equal for equal documents."""
-    return value if isinstance(value, str) else parse(value).key
+def _distinct(value: Any, source: str) -> dict[str, Any]:
+    """Each of some documents once, at its first place, by what is equal for equal ones."""
+    found: dict[str, Any] = {}
+    for document in value if isinstance(value, (list, tuple)) else [value]:
+        identity = document if isinstance(document, str) else parse(document, source=source).key
+        found.setdefault(identity, document)
+    return found
 
 
 def _ones(count: int) -> dict[str, float]:

@@ -182,6 +182,16 @@ class RerankingEvaluator(RecordedEvaluator):
         self.options = {"show_progress": False} | dict(options or {})
         self.last: RerankingResult | None = None
 
+    def check(self, model: Any) -> None:
+        """Whether it can measure a model; raises ConfigError for one that gives no score per pair, or several."""
+        from sightline.models.encoder import Encoder
+
+        if isinstance(model, Encoder):
+            raise ConfigError(
+                "RerankingEvaluator scores pairs, and an Encoder has none; use RetrievalEvaluator"
+            )
+        _check_labels(model)
+
     def __call__(
         self,
         reranker: PairScorer,
@@ -300,15 +310,19 @@ def score_candidates(
         DataError: a score is not a number.
         PeerError: another rank failed.
     """
-    if reranker.num_labels != 1:
-        raise ConfigError(
-            f"the model gives {reranker.num_labels} scores per pair, so there is no order to evaluate"
-        )
+    _check_labels(reranker)
     if ranks is None:
         return _scores(reranker, candidates, options)
     with ranks.together("scoring pairs"):
         mine = _scores(reranker, candidates[ranks.share(len(candidates))], options)
     return [one for theirs in ranks.exchange(mine, "gathering scores") for one in theirs]
+
+
+def _check_labels(reranker: PairScorer) -> None:
+    if reranker.num_labels != 1:
+        raise ConfigError(
+            f"the model gives {reranker.num_labels} scores per pair, so there is no order to evaluate"
+        )
 
 
 def _scores(

@@ -134,6 +134,26 @@ class RetrievalEvaluator(RecordedEvaluator):
         self.facets = facets or {}
         self.last: RetrievalResult | None = None
 
+    def check(self, model: Any) -> None:
+        """Whether it can measure a model.
+
+        Raises:
+            ConfigError: the model is a reranker, or has fewer dimensions than are to be reported.
+        """
+        from sightline.models.encoder import Encoder
+        from sightline.models.reranker import Reranker
+
+        if isinstance(model, Reranker):
+            raise ConfigError(
+                "RetrievalEvaluator compares vectors, and a Reranker has none; use RerankingEvaluator"
+            )
+        if isinstance(model, Encoder):
+            self._check_dims(model.truncate_dim or model.embedding_dim)
+
+    def _check_dims(self, width: int) -> None:
+        if self.dims and not 1 <= min(self.dims) <= max(self.dims) <= width:
+            raise ConfigError(f"dims {list(self.dims)} must lie in the model's {width} dimensions")
+
     def __call__(
         self,
         encoder: RetrievalEncoder,
@@ -161,9 +181,7 @@ class RetrievalEvaluator(RecordedEvaluator):
             encoder.encode_query, list(self.queries.values()), self.query_options, ranks, "queries"
         )
         queries = gather_vectors(own, ranks)
-        # Before the corpus is encoded, which may take hours.
-        if self.dims and not 1 <= min(self.dims) <= max(self.dims) <= queries.dim:
-            raise ConfigError(f"dims {list(self.dims)} must lie in the model's {queries.dim} dimensions")
+        self._check_dims(queries.dim)  # before the corpus is encoded, which may take hours
         queries_done = time.perf_counter()
         values = list(self.corpus.values())
         documents = encode_share(encoder.encode_document, values, self.document_options, ranks, "documents")

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.meta import find_undeclared_variables
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
-
-# As transformers itself tells a template's arguments from a processor's.
-from transformers.utils.chat_template_utils import _get_template_variables
 
 from sightline.errors import CheckpointError
 from sightline.inputs.audio_features import Notices
@@ -243,5 +245,27 @@ def _with(items: ItemProcessor, role: str, text: Mapping[str, Any]) -> ItemProce
     return replace(items, processing_kwargs=kwargs, _suffixes={}, _prompts={})
 
 
+class _Generation(Extension):
+    """The block by which chat templates mark what a model has said; only its names matter here."""
+
+    tags = {"generation"}  # noqa: RUF012  (as the base class has it)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The nodes inside."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 def _template_variables(template: Any) -> frozenset[str]:
-    return _get_template_variables(template) if isinstance(template, str) else frozenset()
+    """What a chat template takes from its caller.
+
+    Raises:
+        CheckpointError: it is no template.
+    """
+    if not isinstance(template, str):
+        return frozenset()
+    environment = ImmutableSandboxedEnvironment(extensions=[_Generation, "jinja2.ext.loopcontrols"])
+    try:
+        return frozenset(find_undeclared_variables(environment.parse(template)))
+    except TemplateError as error:
+        raise CheckpointError(f"the checkpoint's chat template cannot be read: {error}") from error

@@ -63,8 +63,8 @@ class Matryoshka:
 
     @property
     def needs(self) -> tuple[Needs, ...]:
-        """Those of the inner loss."""
-        return needs_of(self.loss)
+        """Those of the inner loss, and vectors as long as the longest prefix."""
+        return (Needs(type(self).__name__, dims=max(self.dims)), *needs_of(self.loss))
 
     @property
     def by_rows(self) -> bool:

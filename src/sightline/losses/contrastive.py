@@ -19,9 +19,9 @@ from sightline.errors import ConfigError
 from sightline.losses import masks
 from sightline.losses.base import ScoreTerm
 from sightline.losses.joint import DIRECTIONS, HARDNESSES, Direction, FalseNegatives, Hardness, Pairs
-from sightline.losses.needs import Needs
+from sightline.losses.needs import Compares, Needs
 from sightline.losses.scores import score_parts
-from sightline.losses.similarity import Similarity, check_similarity, check_temperature
+from sightline.losses.similarity import Similarity, check_similarity, check_temperature, compared_by
 from sightline.types import Batch, Embeddings
 
 
@@ -90,6 +90,11 @@ class InfoNCE:
             raise ConfigError(f"InfoNCE knows the hardness {', '.join(HARDNESSES)}, not {self.hardness!r}")
         if self.hardness_strength < 0 or (self.hardness is None) != (self.hardness_strength == 0):
             raise ConfigError("hardness and a hardness_strength above 0 go together; give both or neither")
+        if self._judges_itself and self.similarity not in ("cosine", "meanmaxsim"):
+            raise ConfigError(
+                f'FalseNegatives(by="model") goes by cosines, and the similarity {self.similarity!r} has no bounds '
+                'to measure a margin by; use similarity="cosine", of token vectors "meanmaxsim", or by="guide"'
+            )
 
     @property
     def is_plain(self) -> bool:
@@ -100,13 +105,30 @@ class InfoNCE:
         """``{"infonce": scalar}`` from (N, D) embeddings, or (N, T, D) with a mask."""
         if embeddings.values.ndim > 2 and len(self.directions) > 1:
             raise ConfigError("InfoNCE compares token vectors in the direction 'query_to_doc' alone")
+        if embeddings.values.ndim > 2 and self._judges_itself and self.similarity == "cosine":
+            raise ConfigError(
+                'FalseNegatives(by="model") goes by cosines, and of token vectors "cosine" is a sum of them, which '
+                'grows with the query; use similarity="meanmaxsim", or by="guide"'
+            )
         return score_parts(embeddings, self.plan(batch), self.similarity, loss=type(self).__name__)
 
     @property
     def needs(self) -> tuple[Needs, ...]:
         """See `losses.needs`."""
         guided = self.false_negatives is not None and self.false_negatives.by == "guide"
-        return (Needs(type(self).__name__, columns=2, guide=guided),)
+        compares: Compares = compared_by(self.similarity)
+        advice = ""
+        if len(self.directions) > 1:
+            compares, advice = "vectors", "token vectors are compared in the direction 'query_to_doc' alone"
+        elif self._judges_itself and self.similarity == "cosine":
+            compares = "vectors"
+            advice = 'with FalseNegatives(by="model") token vectors take similarity="meanmaxsim"'
+        name = type(self).__name__
+        return (Needs(name, columns=2, guide=guided, compares=compares, alone=3, advice=advice),)
+
+    @property
+    def _judges_itself(self) -> bool:
+        return self.false_negatives is not None and self.false_negatives.by == "model"
 
     @property
     def by_rows(self) -> bool:

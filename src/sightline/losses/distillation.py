@@ -28,7 +28,7 @@ from sightline.losses.pair_scores import (
     pair_scores,
 )
 from sightline.losses.scores import document_scores
-from sightline.losses.similarity import Similarity, check_similarity
+from sightline.losses.similarity import Similarity, check_similarity, compared_by
 from sightline.types import Batch, Embeddings
 
 Comparison = Literal["cosine", "mse", "l2"]
@@ -60,7 +60,16 @@ class MarginMSE(PairLoss):
     @property
     def needs(self) -> tuple[Needs, ...]:
         """See `losses.needs`."""
-        return (Needs(type(self).__name__, columns=3, target=(1, 2)),)
+        return (
+            Needs(
+                type(self).__name__,
+                columns=3,
+                target=(1, 2),
+                compares=compared_by(self.similarity),
+                counts=(-1, 0),
+                documents=2,
+            ),
+        )
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"margin_mse": scalar}`` from embeddings and the teacher's margins or scores."""
@@ -123,7 +132,15 @@ class DistillKL:
     @property
     def needs(self) -> tuple[Needs, ...]:
         """See `losses.needs`."""
-        return (Needs(type(self).__name__, columns=3, target=(2,)),)
+        return (
+            Needs(
+                type(self).__name__,
+                columns=3,
+                target=(2,),
+                compares=compared_by(self.similarity),
+                counts=(0,),
+            ),
+        )
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"distill_kl": scalar}`` from embeddings and the teacher's (B, n) scores."""
@@ -172,7 +189,15 @@ class EmbeddingDistillation:
     @property
     def needs(self) -> tuple[Needs, ...]:
         """See `losses.needs`."""
-        return (Needs(type(self).__name__, target=(2, 3), projection=self.projection or 0),)
+        return (
+            Needs(
+                type(self).__name__,
+                target=(2, 3),
+                projection=self.projection or 0,
+                compares="vectors",
+                teacher=True,
+            ),
+        )
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"embedding_distillation": scalar}`` from (N, D) embeddings and (B, D) or (B, C, D) teacher vectors."""

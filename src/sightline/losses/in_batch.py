@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sightline.errors import ConfigError
+from sightline.losses.needs import Needs
 from sightline.losses.pair_scores import Activation, PairLoss, activated, check_activation, pair_scores
 from sightline.losses.similarity import check_temperature
 from sightline.types import Batch, Embeddings
@@ -56,6 +57,11 @@ class InBatchRanking(PairLoss):
     @property
     def needs_labels(self) -> bool:
         return False
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        documents = 2 if self.negatives == 0 else 1
+        return (Needs(type(self).__name__, compares="pairs", documents=documents, alone=3),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"in_batch_ranking": scalar}`` from (N, 1) scores."""

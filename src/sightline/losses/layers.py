@@ -73,7 +73,7 @@ class AdaptiveLayers:
     @property
     def needs(self) -> tuple[Needs, ...]:
         """Those of the inner loss, and vectors of earlier layers."""
-        return (Needs(type(self).__name__, layers=True), *needs_of(self.loss))
+        return (Needs(type(self).__name__, layers=True, compares="vectors"), *needs_of(self.loss))
 
     def weight(self, layer: int) -> float:
         """w_i of a layer."""

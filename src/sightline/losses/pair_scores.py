@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sightline.errors import ConfigError
 from sightline.losses.columns import target
+from sightline.losses.needs import Needs
 from sightline.losses.similarity import at_least_float32
 from sightline.types import Batch, Embeddings
 
@@ -46,6 +47,12 @@ class PairLoss(ABC):
     def needs_labels(self) -> bool:
         """Whether rows must have a label, or more than one document, the first of them the right one."""
         return True
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`; by default a label for each document."""
+        counts = (0,) if self.needs_labels else ()
+        return (Needs(type(self).__name__, compares="pairs", counts=counts),)
 
     @abstractmethod
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:

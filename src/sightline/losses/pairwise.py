@@ -8,6 +8,7 @@ Shape letters::
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch.nn.functional import cosine_similarity, normalize, relu
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
 from sightline.losses.distances import Distance, check_distance, pair_distances
-from sightline.losses.needs import Needs
+from sightline.losses.needs import LabelRange, Needs
 from sightline.losses.similarity import check_temperature
 from sightline.types import Batch, Embeddings
 
@@ -25,15 +26,23 @@ from sightline.types import Batch, Embeddings
 class _Pairs:
     """What losses over two columns and a target need."""
 
+    _labels: ClassVar[LabelRange | None] = None
+    _alone: ClassVar[int | None] = 2
+
     @property
     def needs(self) -> tuple[Needs, ...]:
         """See `losses.needs`."""
-        return (Needs(type(self).__name__, columns=2, target=(1,)),)
+        name = type(self).__name__
+        return (
+            Needs(name, columns=2, target=(1,), compares="vectors", labels=self._labels, alone=self._alone),
+        )
 
 
 @dataclass(frozen=True)
 class _Margin(_Pairs):
     """Arguments of the contrastive losses."""
+
+    _labels = LabelRange(0, 1, otherwise="1 says that the two belong together, 0 that they do not")
 
     margin: float = 0.5
     distance: Distance = "cosine"
@@ -48,6 +57,8 @@ class _Margin(_Pairs):
 class _Temperature(_Pairs):
     """The argument of the losses that rank pairs."""
 
+    _alone = None
+
     temperature: float = 0.05
 
     def __post_init__(self) -> None:
@@ -58,8 +69,11 @@ class _Temperature(_Pairs):
 class CosineSimilarity(_Pairs):
     """Mean squared difference between the cosine of a pair and its score.
 
-    ``mean((cos(a, b) - score)^2)``; sentence-transformers' CosineSimilarityLoss with its default MSELoss.
+    ``mean((cos(a, b) - score)^2)``; sentence-transformers' CosineSimilarityLoss with its default MSELoss. Scores lie
+    between -1 and 1, as cosines do.
     """
+
+    _labels = LabelRange(-1, 1, otherwise="divide scores of a larger scale by its top; CoSENT takes any")
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"cosine_similarity": scalar}`` from (N, D) embeddings and a score per row."""

@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from sightline.errors import ConfigError
 from sightline.losses.columns import target
+from sightline.losses.needs import LabelRange, Needs
 from sightline.losses.pair_scores import (
     Activation,
     PairLoss,
@@ -47,6 +48,11 @@ class BinaryCrossEntropy(PairLoss):
     def __post_init__(self) -> None:
         if not self.pos_weight > 0:
             raise ConfigError(f"BinaryCrossEntropy needs a pos_weight above 0, not {self.pos_weight}")
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        labels = LabelRange(0, 1, otherwise="ScoreMSE takes any")
+        return (Needs(type(self).__name__, compares="pairs", counts=(0,), labels=labels),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"binary_cross_entropy": scalar}`` from (N, 1) scores and a label per pair."""
@@ -108,6 +114,10 @@ class CrossEntropy(PairLoss):
             raise ConfigError(
                 f"CrossEntropy needs a label_smoothing from 0 to below 1, not {self.label_smoothing}"
             )
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        return (Needs(type(self).__name__, compares="pairs", classes=True),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"cross_entropy": scalar}`` from (N, L) scores and a class, or L probabilities, per pair."""

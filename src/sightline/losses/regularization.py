@@ -15,6 +15,7 @@ from torch.nn.functional import normalize, relu
 
 from sightline.errors import ConfigError
 from sightline.losses.columns import single_vectors
+from sightline.losses.needs import Needs
 from sightline.losses.similarity import at_least_float32
 from sightline.types import Batch, Embeddings
 
@@ -40,6 +41,11 @@ class OrthogonalRegularization:
             raise ConfigError(
                 f"OrthogonalRegularization needs weights of 0 or more, one of them above 0, not {weights}"
             )
+
+    @property
+    def needs(self) -> tuple[Needs, ...]:
+        """See `losses.needs`."""
+        return (Needs(type(self).__name__, compares="vectors"),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"gor_mean": scalar, "gor_second_moment": scalar}`` from (N, D) embeddings."""

@@ -28,6 +28,11 @@ def check_similarity(similarity: str, loss: str) -> None:
         raise ConfigError(f"{loss} knows the similarities {', '.join(SIMILARITIES)}, not {similarity!r}")
 
 
+def compared_by(similarity: Similarity) -> Literal["tokens", "either"]:
+    """What of a model a measure compares; see `sightline.losses.needs.Needs`."""
+    return "tokens" if similarity in MAXSIMS else "either"
+
+
 def check_temperature(temperature: float, loss: str) -> None:
     """Raises ConfigError for a temperature that is not above 0."""
     if not temperature > 0:

@@ -17,7 +17,7 @@ from torch.nn.functional import relu, softplus
 from sightline.errors import ConfigError
 from sightline.losses.columns import target, whole_rows
 from sightline.losses.distances import Distance, all_distances, check_distance, pair_distances
-from sightline.losses.needs import Needs
+from sightline.losses.needs import LabelRange, Needs
 from sightline.types import Batch, Embeddings
 
 Mining = Literal["hard", "semi-hard", "all"]
@@ -46,7 +46,7 @@ class Triplet:
     @property
     def needs(self) -> tuple[Needs, ...]:
         """See `losses.needs`."""
-        return (Needs(type(self).__name__, columns=3),)
+        return (Needs(type(self).__name__, columns=3, compares="vectors"),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"triplet": scalar}`` from (N, D) embeddings of anchor, positive and negative columns."""
@@ -98,7 +98,8 @@ class BatchTriplet:
     @property
     def needs(self) -> tuple[Needs, ...]:
         """See `losses.needs`."""
-        return (Needs(type(self).__name__, target=(1,)),)
+        labels = LabelRange(whole=True)
+        return (Needs(type(self).__name__, target=(1,), compares="vectors", labels=labels, alone=None),)
 
     def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
         """``{"batch_triplet": scalar}`` from (N, D) embeddings and a label per row."""

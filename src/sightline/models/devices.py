@@ -6,6 +6,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 
 from sightline.errors import ConfigError
 
@@ -34,6 +35,12 @@ def usable_device(device: str | torch.device | None) -> torch.device:
             f"leave it out to use {default_device()!r}"
         ) from error
     return found
+
+
+def floating_dtype(model: nn.Module) -> torch.dtype:
+    """The number type of a model's weights; of a backbone in 4 or 8 bits, whose weights are whole numbers, that of the
+    others."""
+    return next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
 
 
 def number_type(device: torch.device, bf16: bool) -> AbstractContextManager[object]:

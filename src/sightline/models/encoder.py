@@ -17,7 +17,7 @@ from sightline.checkpoint.write import write_checkpoint
 from sightline.errors import CheckpointError, ConfigError
 from sightline.models import anatomy
 from sightline.models.adapters import LoRA, add_adapters
-from sightline.models.devices import usable_device
+from sightline.models.devices import floating_dtype, usable_device
 from sightline.models.encode import Settings, encode_items
 from sightline.models.encoding_progress import Report
 from sightline.models.items import items_of
@@ -204,7 +204,7 @@ class Encoder(Projected):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+        return floating_dtype(self)
 
     # From items to vectors
 

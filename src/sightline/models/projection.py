@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sightline.errors import CheckpointError, ConfigError
 from sightline.models.anatomy import embeddings_of
+from sightline.models.devices import floating_dtype
 from sightline.models.layers import with_layers
 from sightline.modules.backbone import WANTED_LAYERS
 from sightline.types import Embeddings, MicroBatch
@@ -48,8 +49,8 @@ class Projected(nn.Module):
             ConfigError: there is one to another dimension.
         """
         if self.projection is None:
-            first = next(self.parameters())
-            self.projection = nn.Linear(size, dim, device=first.device, dtype=first.dtype)
+            device, dtype = next(self.parameters()).device, floating_dtype(self)
+            self.projection = nn.Linear(size, dim, device=device, dtype=dtype)
         elif self.projection.out_features != dim:
             raise ConfigError(
                 f"this model has a projection to {self.projection.out_features} dimensions already, not to {dim}; "
@@ -83,7 +84,8 @@ class Projected(nn.Module):
             raise ConfigError(
                 "a loss asks for projected vectors, but the model has no projection; use the Trainer"
             )
-        own = found.values[:, : self.projection.in_features]
+        # The heads behind a backbone in few bits may give another type than most of its weights have.
+        own = found.values[:, : self.projection.in_features].to(self.projection.weight.dtype)
         return Embeddings(torch.cat([found.values, self.projection(own)], dim=-1))
 
 

@@ -21,7 +21,7 @@ from sightline.inputs.collate import group_name
 from sightline.inputs.pairs import PairProcessor, is_pair_item, parse_pair
 from sightline.inputs.parse import parse
 from sightline.models.adapters import LoRA, add_adapters
-from sightline.models.devices import usable_device
+from sightline.models.devices import floating_dtype, usable_device
 from sightline.models.encode import Settings
 from sightline.models.encoding_progress import Report
 from sightline.models.items import Items
@@ -183,7 +183,7 @@ class Reranker(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+        return floating_dtype(self)
 
     # From pairs to scores
 

@@ -9,7 +9,7 @@ from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError
 from sightline.evaluation.rows import Row
 from sightline.runs import lora
-from sightline.runs.losses import build_loss, inherited_options
+from sightline.runs.losses import build_loss, fits, inherited_options
 from sightline.runs.material import Material
 from sightline.runs.more import with_losses, with_rows
 
@@ -31,6 +31,7 @@ class EncoderSubject:
         lora.add_adapter(recipe, self.model, seed=seed)
         self._first = build_loss(recipe, self.model.similarity_fn_name)
         self.loss = with_losses(recipe, self._first, self.model.similarity_fn_name)
+        fits(recipe, self.model, self.loss)
         self._cut = recipe.model.truncate_dim or self.model.truncate_dim
         self._inherited = self._left_out()
         self.model.truncate_dim = None

@@ -79,6 +79,20 @@ def build_loss(recipe: Recipe, similarity: str | None) -> Loss:
     return loss
 
 
+def fits(recipe: Recipe, model: Any, loss: Loss) -> None:
+    """Whether the model can be trained with the losses of the recipe, told before anything is measured.
+
+    Raises:
+        ConfigError: see `sightline.training.fitting.check_fit`.
+    """
+    from sightline.training.fitting import check_fit
+
+    try:
+        check_fit(model, loss)
+    except ConfigError as error:
+        raise ConfigError(f"{recipe.source}: {error}") from None
+
+
 def inherited_options(recipe: Recipe, loss: Any) -> dict[str, Any]:
     """Dotted key -> value of the loss's options that the recipe leaves out."""
     inner = loss

@@ -10,7 +10,7 @@ from sightline.errors import ConfigError
 from sightline.evaluation.rows import Row
 from sightline.runs import lora
 from sightline.runs.encoders import loading
-from sightline.runs.losses import build_loss, inherited_options
+from sightline.runs.losses import build_loss, fits, inherited_options
 from sightline.runs.material import Material
 from sightline.runs.more import FIRST, with_losses, with_rows
 
@@ -24,23 +24,13 @@ class RerankerSubject:
 
     def __init__(self, recipe: Recipe, material: Material, *, seed: int) -> None:
         self.recipe, self.material, self._seed = recipe, material, seed
-        if (
-            recipe.loss.matryoshka is not None
-            or recipe.loss.layers is not None
-            or recipe.evaluation.dims
-            or recipe.model.truncate_dim is not None
-        ):
-            raise ConfigError(
-                f"{recipe.source}: a reranker has no vectors to cut or to take from earlier layers; remove "
-                "loss.matryoshka, loss.layers, evaluation.dims and model.truncate_dim"
-            )
-        if recipe.loss.guide is not None:
-            raise ConfigError(f"{recipe.source}: a guide is for embedding models; remove loss.guide")
+        _check_settings(recipe)
         self.model = load_reranker(recipe)
         material.check(self.model)
         lora.add_adapter(recipe, self.model, seed=seed)
         self._loss = build_loss(recipe, None)
         self.loss = with_losses(recipe, self._loss, None)
+        fits(recipe, self.model, self.loss)
         # The same documents before, during and after training.
         self._first = material.first_search(recipe.evaluation.candidates, seed=seed)
 
@@ -93,6 +83,24 @@ class RerankerSubject:
 
     def saving(self) -> Mapping[str, Any]:
         return lora.saving(self.recipe)
+
+
+def _check_settings(recipe: Recipe) -> None:
+    """Refuses what a reranker would pass over without a word."""
+    given: dict[str, Any] = {"evaluation.dims": recipe.evaluation.dims or None}
+    given["model.truncate_dim"] = recipe.model.truncate_dim
+    tables = {"loss": recipe.loss} | {f"more.{name}.loss": more.loss for name, more in recipe.more.items()}
+    for name, loss in tables.items():
+        if loss is not None:
+            given |= {f"{name}.matryoshka": loss.matryoshka, f"{name}.layers": loss.layers}
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise ConfigError(
+            f"{recipe.source}: a reranker has no vectors to cut or to take from earlier layers; remove "
+            f"{', '.join(named)}"
+        )
+    if recipe.loss.guide is not None:
+        raise ConfigError(f"{recipe.source}: a guide is for embedding models; remove loss.guide")
 
 
 def load_reranker(recipe: Recipe) -> Reranker:

@@ -55,6 +55,11 @@ class TableMaterial:
             raise ConfigError(
                 f"{recipe.source}: evaluation.columns needs the question's column and at least one of documents"
             )
+        self._empty = {name: empty_cells(self._held_out, name) for name in self._held_out.column_names}
+        for name in self._held_out.column_names[:2]:
+            if self._empty[name]:
+                row = min(self._empty[name])
+                raise DataError(f"{self._measured}: row {row}, column {name!r} is empty")
 
     @property
     def name(self) -> str:
@@ -78,14 +83,14 @@ class TableMaterial:
             "dataset": self._measured,
             "split": " ".join(filter(None, (self.recipe.evaluation.subset, self.recipe.evaluation.split))),
             "columns": ", ".join(self._held_out.column_names),
-            "questions": len(self.questions),
-            "pages": len(self.documents),
-            "documents": len(self.documents),
+            "questions": len(self._held_out),
+            "pages": len(self._document_ids),
+            "documents": len(self._document_ids),
         }
 
     @property
     def measured_on(self) -> str:
-        return f"{len(self.questions):,} questions over {len(self.documents):,} documents"
+        return f"{len(self._held_out):,} questions over {len(self._document_ids):,} documents"
 
     def rows(self) -> datasets.Dataset:
         return self._rows
@@ -103,16 +108,27 @@ class TableMaterial:
         return TableSource(self.name, tables)
 
     def check(self, model: Any) -> None:
+        """See `Material`; of a column of media one cell tells its modality, and no other is opened."""
         from sightline.inputs.parse import parse
+        from sightline.inputs.refusals import refuse_media_as_text
+        from sightline.training.rows import undecoded
 
-        for what, cells in (("question", self.questions), ("document", self.documents)):
-            for name, value in cells.items():
-                parse(value, source=f"evaluation {what} {name} (row:column)", modalities=model.modalities)
+        for place, column in enumerate(self._held_out.column_names):
+            rows = self._filled(column)
+            cells = undecoded(self._held_out.select_columns([column]))
+            for row in rows[:1] if self._holds_media(column) else rows:
+                what = "document" if place else "question"
+                source = f"evaluation {what} {row}:{column} (row:column)"
+                value = cells[row][column]
+                refuse_media_as_text(value, source, model.modalities)
+                parse(value, source=source, modalities=model.modalities)
 
     def baseline(self) -> Row | None:
         from sightline.evaluation.bm25 import BM25
         from sightline.evaluation.results import result_of_run
 
+        if any(map(self._holds_media, self._held_out.column_names)):
+            return None
         texts = {name: value for name, value in self.documents.items() if isinstance(value, str)}
         queries = {name: value for name, value in self.questions.items() if isinstance(value, str)}
         if len(texts) < len(self.documents) or len(queries) < len(self.questions):
@@ -134,11 +150,11 @@ class TableMaterial:
 
     def first_search(self, depth: int, *, seed: int) -> Run:
         chance = random.Random(seed)
-        everything = list(self.documents)
+        everything = list(self._document_ids)
         question, *columns = self._held_out.column_names
         run = {}
         for row in range(len(self._held_out)):
-            own = [name for column in columns if (name := f"{row}:{column}") in self.documents][:depth]
+            own = [name for column in columns if (name := f"{row}:{column}") in self._document_ids][:depth]
             others = (
                 name for name in chance.sample(everything, min(len(everything), depth)) if name not in own
             )
@@ -158,17 +174,17 @@ class TableMaterial:
     def questions(self) -> dict[str, Any]:
         """Question id (``row:column``) -> cell."""
         column = self._held_out.column_names[0]
-        return {f"{row}:{column}": value[column] for row, value in self._read}
+        return {f"{row}:{column}": value[column] for row, value in enumerate(self._cells)}
 
     @cached_property
     def documents(self) -> dict[str, Any]:
         """Document id (``row:column``) -> cell; empty cells are left out."""
         columns = self._held_out.column_names[1:]
         return {
-            f"{row}:{column}": value[column]
-            for row, value in self._read
+            name: value[column]
+            for row, value in enumerate(self._cells)
             for column in columns
-            if value[column] is not None
+            if (name := f"{row}:{column}") in self._document_ids
         }
 
     @property
@@ -178,16 +194,49 @@ class TableMaterial:
         return {f"{row}:{question}": {f"{row}:{answer}"} for row in range(len(self._held_out))}
 
     @cached_property
-    def _read(self) -> list[tuple[int, Mapping[str, Any]]]:
-        from sightline.training.rows import as_rows
+    def _document_ids(self) -> dict[str, None]:
+        columns = self._held_out.column_names[1:]
+        return {
+            f"{row}:{column}": None
+            for row in range(len(self._held_out))
+            for column in columns
+            if row not in self._empty[column]
+        }
 
-        rows = as_rows(self._held_out, name="the evaluation table")  # images stay files until they are needed
-        read = [rows[number] for number in range(len(rows))]
-        for number, row in read:
-            for column in self._held_out.column_names[:2]:
-                if row[column] is None:
-                    raise DataError(f"{self._measured}: row {number}, column {column!r} is empty")
-        return read
+    @property
+    def _cells(self) -> Any:
+        """The rows; images stay files, or their bytes, until they are needed."""
+        from sightline.training.rows import undecoded
+
+        return undecoded(self._held_out)
+
+    def _filled(self, column: str) -> list[int]:
+        """The rows whose cell is not empty."""
+        return [row for row in range(len(self._held_out)) if row not in self._empty[column]]
+
+    def _holds_media(self, column: str) -> bool:
+        import datasets
+
+        feature = self._held_out.features[column]
+        return isinstance(feature, (datasets.Image, datasets.Audio, datasets.Video))
+
+
+def empty_cells(table: datasets.Dataset, column: str) -> frozenset[int]:
+    """The rows of a table whose cell is empty, found without looking into the others."""
+    import pyarrow.compute
+
+    found: list[int] = []
+    first = 0
+    for some in table.select_columns([column]).with_format("arrow").iter(batch_size=1000):
+        for piece in some[column].chunks:
+            empty = piece.is_null()
+            if pyarrow.types.is_struct(piece.type) and {"bytes", "path"} <= {f.name for f in piece.type}:
+                # A file of Parquet may hold a medium without bytes and path in place of none.
+                inner = [pyarrow.compute.struct_field(piece, [name]).is_null() for name in ("bytes", "path")]
+                empty = pyarrow.compute.or_(empty, pyarrow.compute.and_(*inner))
+            found += [first + row for row, one in enumerate(empty.to_pylist()) if one]
+            first += len(piece)
+    return frozenset(found)
 
 
 def open_table(

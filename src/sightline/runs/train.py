@@ -107,6 +107,7 @@ def run_recipe(
     with _timed(seconds, "load"):
         subject = subject_of(recipe, material, seed=arguments.seed)
         rows, guide = subject.rows(), load_guide(recipe)
+        _check_needs(subject, rows, arguments, guide, ranks)
     inherited = {**subject.inherited(), **_inherited_arguments(recipe, arguments)}
     lasting = dataclasses.replace(recipe, output=dataclasses.replace(recipe.output, overwrite=False))
     if ranks.is_main:
@@ -183,6 +184,25 @@ def _checked(recipe: Recipe, material: Material) -> list[str]:
     return headlines(recipe, diagnosis)
 
 
+def _check_needs(
+    subject: Subject, rows: Any, arguments: TrainingArguments, guide: Encoder | None, ranks: Ranks
+) -> None:
+    """Whether the data has what the loss needs: what measuring the model first should not delay.
+
+    Raises:
+        DataError, ConfigError: it has not.
+    """
+    from sightline.training.source import RowSource
+    from sightline.training.streams import read_training
+
+    training = read_training(rows, arguments.streams)
+    source = RowSource(
+        subject.model, subject.loss, arguments, training, guide=guide, shows_progress=False, ranks=ranks
+    )
+    for one in training.values():
+        source.check_needs(one)
+
+
 def _save(recipe: Recipe, subject: Subject, ranks: Ranks, card: str, say: Callable[..., None]) -> Path:
     """The final model on the disk, and on the Hub where the recipe says so."""
     from sightline.checkpoint.upload import Repository
@@ -246,13 +266,14 @@ def train_told(
         )
         for chatty in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(chatty)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if trainer.stopped:
-        state = trainer.state
-        raise StoppedError(
-            f"Stopped by SIGTERM after step {state.global_step} of {state.max_steps}, which is saved; the same command "
-            "with --resume goes on from there"
-        )
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except StoppedError:
+            state = trainer.state
+            raise StoppedError(
+                f"Stopped by SIGTERM after step {state.global_step} of {state.max_steps}, which is saved; the same "
+                "command with --resume goes on from there"
+            ) from None
     return trainer.card_facts()
 
 

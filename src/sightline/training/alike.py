@@ -12,6 +12,7 @@ from sightline.errors import DataError
 from sightline.losses.base import Loss
 from sightline.losses.layers import AdaptiveLayers
 from sightline.losses.needs import Needs, needs_of
+from sightline.training.label_check import numbers
 from sightline.training.rows import TARGET_COLUMNS, Columns, Rows
 from sightline.training.streams import Stream
 
@@ -67,8 +68,8 @@ class Pattern:
             shape = target_shape(row.get(name))
             if shape is not None and shape != wanted:
                 raise DataError(
-                    f"row {number}, column {name!r}: {_numbers(shape)}, where row {self.first} has "
-                    f"{_numbers(wanted)}; every row needs as many"
+                    f"row {number}, column {name!r}: {numbers(shape)}, where row {self.first} has "
+                    f"{numbers(wanted)}; every row needs as many"
                 )
 
 
@@ -80,7 +81,9 @@ def target_shape(value: Any) -> tuple[int, ...] | None:
         return None
 
 
-def check_needs(loss: Loss, rows: Rows | Stream, columns: Columns, *, has_guide: bool) -> None:
+def check_needs(
+    loss: Loss, rows: Rows | Stream, columns: Columns, *, has_guide: bool, dim: int | None = None
+) -> None:
     """Whether a dataset has what a loss needs.
 
     Args:
@@ -88,6 +91,7 @@ def check_needs(loss: Loss, rows: Rows | Stream, columns: Columns, *, has_guide:
         rows: the dataset.
         columns: what its columns mean.
         has_guide: the run has a guide model.
+        dim: components of the model's vectors, for losses that compare them with a teacher's; None where not known.
 
     Raises:
         DataError: too few columns, no target or several, or a target of another shape; names the dataset, and of a
@@ -100,7 +104,7 @@ def check_needs(loss: Loss, rows: Rows | Stream, columns: Columns, *, has_guide:
                 f"{', '.join(map(repr, columns.names))} to embed"
             )
         if need.target:
-            _check_target(need, rows, columns)
+            _check_target(need, rows, columns, need.projection or dim)
         if need.layers and not isinstance(loss, AdaptiveLayers):
             raise DataError(
                 f"{need.loss} has to stand outermost, as in AdaptiveLayers(Matryoshka(InfoNCE(), dims)), not inside of "
@@ -113,18 +117,14 @@ def check_needs(loss: Loss, rows: Rows | Stream, columns: Columns, *, has_guide:
             )
 
 
-def _check_target(need: Needs, rows: Rows | Stream, columns: Columns) -> None:
+def _check_target(need: Needs, rows: Rows | Stream, columns: Columns, dim: int | None) -> None:
     if not columns.targets:
         raise DataError(
             f"{need.loss} needs a label column, but {rows.title} has none, only "
             f"{', '.join(map(repr, rows.column_names))}; name it {', '.join(TARGET_COLUMNS[:-1])} or "
             f"{TARGET_COLUMNS[-1]}"
         )
-    if len(columns.targets) > 1:
-        raise DataError(
-            f"{need.loss} takes one label column, but {rows.title} has {', '.join(map(repr, columns.targets))}; "
-            "choose one with columns=[...]"
-        )
+    check_single_target(need.loss, columns, rows.title)
     (name,) = columns.targets
     _, first = rows[0]
     shape = target_shape(first.get(name))
@@ -134,14 +134,33 @@ def _check_target(need: Needs, rows: Rows | Stream, columns: Columns) -> None:
     if ndim not in need.target:
         wanted = " or ".join(_KINDS[one] for one in need.target)
         raise DataError(
-            f"{need.loss} needs {wanted} per row, but row 0 of {rows.title} has {_numbers(shape)} in column {name!r}"
+            f"{need.loss} needs {wanted} per row, but row 0 of {rows.title} has {numbers(shape)} in column {name!r}"
+        )
+    if not need.teacher:
+        return
+    if len(shape) == 2 and shape[0] != len(columns.names):
+        raise DataError(
+            f"{need.loss} needs one vector per row or one for each of its {len(columns.names)} columns, but row 0 of "
+            f"{rows.title} has {shape[0]} in column {name!r}"
+        )
+    if dim is not None and shape[-1] != dim:
+        raise DataError(
+            f"{need.loss} compares vectors of {dim} components, but those of row 0 of {rows.title} have {shape[-1]} in "
+            f"column {name!r}; use projection={shape[-1]}"
         )
 
 
-def _numbers(shape: tuple[int, ...]) -> str:
-    if not shape:
-        return "one number"
-    return f"{shape[0]} numbers" if len(shape) == 1 else f"{' x '.join(map(str, shape))} numbers"
+def check_single_target(loss: str, columns: Columns, title: str) -> None:
+    """Whether there is no more than one label column, so that it is clear which one a loss means.
+
+    Raises:
+        DataError: there are several.
+    """
+    if len(columns.targets) > 1:
+        raise DataError(
+            f"{loss} takes one label column, but {title} has {', '.join(map(repr, columns.targets))}; "
+            "choose one with columns=[...]"
+        )
 
 
 _KINDS = {1: "one number", 2: "a list of numbers", 3: "a list of vectors"}

@@ -17,6 +17,7 @@ import torch
 
 from sightline.errors import DataError, SightlineError
 from sightline.inputs.planning import plan
+from sightline.training.alike import Pattern
 from sightline.training.limits import Limits
 from sightline.training.reading import Cell, ItemReader, RowReader
 from sightline.training.rows import Columns
@@ -90,6 +91,7 @@ class BatchBuilder:
         packed: groups whose texts the encoder runs without padding.
         dataset: the name of the rows' dataset among several.
         reader: how rows are read; by default each column's cell as an item.
+        pattern: what rows have to have in common, where nobody has looked at them before.
     """
 
     preprocess: Callable[..., Features]
@@ -100,6 +102,7 @@ class BatchBuilder:
     packed: frozenset[str] = frozenset()
     dataset: str = ""
     reader: RowReader | None = None
+    pattern: Pattern | None = None
 
     @property
     def row_reader(self) -> RowReader:
@@ -125,6 +128,8 @@ class BatchBuilder:
         usable: list[tuple[int, Mapping[str, Any]]] = []
         for number, row in rows:
             try:
+                if self.pattern is not None:
+                    self.pattern.check(number, row)
                 labels = reader.labels(number, row)
                 cells, new = self._features(reader.read(number, row), done.features)
             except SightlineError as error:

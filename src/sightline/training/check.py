@@ -13,6 +13,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Subset
 
 from sightline.errors import DataError, SightlineError
+from sightline.inputs.refusals import refuse_media_as_text
 from sightline.training.alike import Pattern
 from sightline.training.batches import BadRow, BatchBuilder, ItemIdentity
 from sightline.training.distributed import ALONE, Ranks
@@ -32,17 +33,41 @@ class CheckReport:
         rows: how many rows there are.
         bad: the unusable ones, in order.
         sizes: where the largest items of each kind are.
+        filled: columns in which some row has an item.
     """
 
     rows: int
     bad: tuple[BadRow, ...]
     sizes: Sizes = field(default_factory=dict)
+    filled: frozenset[str] = frozenset()
 
     @property
     def good(self) -> list[int]:
         """Numbers of the usable rows."""
         bad = {row.row for row in self.bad}
         return [number for number in range(self.rows) if number not in bad]
+
+
+@dataclass
+class Checked:
+    """What a look at some rows has found.
+
+    Attributes:
+        rows: how many there were.
+        bad, sizes, filled: as of `CheckReport`.
+    """
+
+    rows: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    sizes: Sizes = field(default_factory=dict)
+    filled: set[str] = field(default_factory=set)
+
+    def add(self, more: Checked) -> None:
+        """Takes over what was found in further rows."""
+        self.rows += more.rows
+        self.bad += more.bad
+        merge_sizes(self.sizes, more.sizes)
+        self.filled |= more.filled
 
 
 @dataclass
@@ -59,24 +84,34 @@ class RowChecker:
     pattern: Pattern
     seen: set[ItemIdentity] = field(default_factory=set)
 
-    def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[int, list[BadRow], Sizes]:
-        """How many rows were looked at, the bad ones among them, and where the largest items are."""
-        bad: list[BadRow] = []
-        sizes: Sizes = {}
+    def __call__(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> Checked:
+        """What is found in some rows.
+
+        Raises:
+            DataError: something other than a bad row went wrong; names the row.
+        """
+        found = Checked(len(rows))
         for number, row in rows:
             try:
-                self._check(number, row, sizes)
+                self._check(number, row, found)
             except SightlineError as error:
-                bad.append(BadRow(number, str(error), self.builder.dataset))
-        return len(rows), bad, sizes
+                found.bad.append(BadRow(number, str(error), self.builder.dataset))
+            except Exception as error:
+                raise DataError(
+                    f"row {number}: {type(error).__name__} while looking at it: {error}"
+                ) from error
+        return found
 
-    def _check(self, number: int, row: Mapping[str, Any], sizes: Sizes) -> None:
-        builder = self.builder
+    def _check(self, number: int, row: Mapping[str, Any], found: Checked) -> None:
+        builder, sizes = self.builder, found.sizes
         self.pattern.check(number, row)
+        for column in builder.columns.names:
+            refuse_media_as_text(row.get(column), f"row {number}, column {column!r}", builder.modalities)
         builder.row_reader.labels(number, row)
         for column, item, role, prompt in builder.row_reader.read(number, row):
             if item is None:
                 continue
+            found.filled.add(column)
             if item.modalities == {"text"}:
                 note_size(sizes, column, item, number)
                 continue
@@ -118,20 +153,18 @@ def check_rows(
         num_workers=min(num_workers, -(-count_of_mine // ROWS_PER_TASK)),
         worker_init_fn=init_worker,
     )
-    bad: list[BadRow] = []
-    sizes: Sizes = {}
+    found = Checked()
     bar = tqdm(total=count_of_mine, desc="Checking rows", unit="row", delay=2, disable=not show_progress)
     with ranks.together("checking rows"), bar:
-        for count, some, some_sizes in loader:
-            bad.extend(some)
-            merge_sizes(sizes, some_sizes)
-            bar.update(count)
+        for some in loader:
+            found.add(some)
+            bar.update(some.rows)
     if ranks.size > 1:
-        found = ranks.exchange((bad, sizes))
-        bad, sizes = [row for theirs, _ in found for row in theirs], {}
-        for _, theirs in found:
-            merge_sizes(sizes, theirs)
-    return CheckReport(len(rows), tuple(sorted(bad, key=lambda row: row.row)), sizes)
+        told, found = ranks.exchange(found), Checked()
+        for theirs in told:
+            found.add(theirs)
+    bad = tuple(sorted(found.bad, key=lambda row: row.row))
+    return CheckReport(len(rows), bad, found.sizes, frozenset(found.filled))
 
 
 def bad_rows_error(bad: Sequence[BadRow], rows: int, *, name: str = "the training dataset") -> DataError:

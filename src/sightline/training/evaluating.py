@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
+from transformers.trainer_utils import IntervalStrategy
 
-from sightline.errors import DataError
+from sightline.errors import ConfigError, DataError
+from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, Delivery
 from sightline.training.distributed import Ranks
 from sightline.training.rows import Rows
@@ -33,6 +35,39 @@ class Evaluator(Protocol):
         epoch: float | None = None,
         steps: int | None = None,
     ) -> dict[str, float]: ...
+
+
+@runtime_checkable
+class ForesightedEvaluator(Protocol):
+    """An `Evaluator` that can tell before training whether it can measure a model."""
+
+    def check(self, model: Any) -> None:
+        """Raises ConfigError if it cannot."""
+        ...
+
+
+def check_evaluation(
+    model: Any, args: TrainingArguments, rows: Mapping[str, Rows], evaluator: Evaluator | None
+) -> None:
+    """Whether the evaluations of a run are possible.
+
+    Args:
+        model: that is trained.
+        args: the run's.
+        rows: evaluation sets by name.
+        evaluator: the run's.
+
+    Raises:
+        ConfigError: there is nothing to evaluate with, or the evaluator is for models of another kind.
+    """
+    if args.eval_strategy != "no" and not rows and evaluator is None:
+        strategy = IntervalStrategy(args.eval_strategy).value
+        raise ConfigError(
+            f"eval_strategy is {strategy!r}, but there is neither an evaluator nor an eval_dataset; give one, "
+            "or set eval_strategy to 'no'"
+        )
+    if isinstance(evaluator, ForesightedEvaluator):
+        evaluator.check(model)
 
 
 def mean_loss(

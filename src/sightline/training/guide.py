@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sightline.errors import ConfigError
+from sightline.errors import ConfigError, InputError
 from sightline.inputs.parse import parse
+from sightline.inputs.refusals import refuse_media_as_text
 from sightline.models.encoder import Encoder
 from sightline.training.rows import Columns, Rows
 from sightline.training.streams import Stream
@@ -62,6 +63,24 @@ class Guide:
         return torch.stack(
             [new[place] if place in new else self._known[one] for place, one in enumerate(identities)]
         )
+
+    def check(self, rows: Rows | Stream, columns: Columns) -> None:
+        """Whether the guide takes what the first row of a dataset holds.
+
+        Raises:
+            InputError: it does not; names row and column.
+        """
+        number, row = rows[0]
+        modalities = self.encoder.modalities
+        for column in columns.names:
+            if row.get(column) is None:
+                continue
+            source = f"{rows.row_name(number)}, column {column!r}, for the guide"
+            refuse_media_as_text(row[column], source, modalities)
+            item = parse(row[column], source=source, modalities=modalities)
+            if not self.encoder.supports(item.modalities):
+                kinds = " with ".join(sorted(item.modalities))
+                raise InputError(f"the guide does not take {kinds} in one item", source=source)
 
     def _items(
         self, batch: Batch, rows: Rows | Stream, columns: Columns, identities: list[int]

@@ -15,7 +15,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from sightline.errors import TrainingError
+from sightline.errors import StoppedError, TrainingError
 from sightline.training.arguments import TrainingArguments
 from sightline.training.bad_batches import BadBatches
 from sightline.training.batches import BadRow
@@ -58,7 +58,7 @@ class LastingTrainer(TunedTrainer):
 
     @property
     def stopped(self) -> bool:
-        """`train` returned early because SIGTERM asked it to; the newest checkpoint holds all that was done."""
+        """SIGTERM ended `train` early; the newest checkpoint holds all that was done."""
         return self._stop.agreed
 
     def train(
@@ -69,8 +69,8 @@ class LastingTrainer(TunedTrainer):
     ) -> Any:
         """Trains the encoder in place.
 
-        SIGTERM ends it after the step that runs: a checkpoint is saved, `train` returns, `stopped` is true. The
-        second SIGTERM has its usual effect.
+        SIGTERM ends it after the step that runs: a checkpoint is saved, then `StoppedError` is raised, so that what
+        a script does with a finished model is not done with this one. The second SIGTERM has its usual effect.
 
         Args:
             resume_from_checkpoint: True goes on from the newest whole checkpoint in the output folder, a path
@@ -84,6 +84,7 @@ class LastingTrainer(TunedTrainer):
         Raises:
             TrainingError: there is no whole checkpoint to go on from; a checkpoint cannot be saved; a loss or a
                 gradient is not finite, with the rows of the batch.
+            StoppedError: SIGTERM asked the run to stop; all that was done is saved.
             DataError: bad rows.
         """
         path, state = None, RunState()
@@ -106,12 +107,18 @@ class LastingTrainer(TunedTrainer):
         if state.left_out is not None and state.settings.get("rows") == self._row_counts():
             self._source.recall([BadRow(*one) for one in state.left_out])
         try:
-            return super().train(None if path is None else str(path), trial, ignore_keys_for_eval)
+            result = super().train(None if path is None else str(path), trial, ignore_keys_for_eval)
         finally:
             self._stop.deaf()
             loader = self.callback_handler.train_dataloader
             if loader is not None and isinstance(loader.dataset, Feed):
                 loader.dataset.close()  # the trainer may live long; its worker processes need not
+        if self.stopped:
+            raise StoppedError(
+                f"stopped by SIGTERM after step {self.state.global_step} of {self.state.max_steps}, which is saved in "
+                f"{self._checkpoints.folder}; train(resume_from_checkpoint=True) goes on from there"
+            )
+        return result
 
     # Saving
 

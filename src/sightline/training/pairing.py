@@ -15,21 +15,25 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from sightline.errors import ConfigError, DataError
+from sightline.errors import DataError
 from sightline.inputs.messages import is_messages
 from sightline.inputs.pairs import parse_pair
 from sightline.inputs.parse import parse
 from sightline.losses.base import Loss
-from sightline.losses.compose import ByDataset, Sum
-from sightline.losses.pair_scores import IN_BATCH, PAIR, PairLoss
+from sightline.losses.needs import needs_of
+from sightline.losses.pair_scores import IN_BATCH, PAIR
+from sightline.training.alike import check_single_target
+from sightline.training.fitting import pair_losses
+from sightline.training.label_check import LabelCheck
 from sightline.training.reading import Cell, cell_value, read_target
-from sightline.training.rows import Columns
+from sightline.training.rows import Columns, Rows
 from sightline.training.seeds import mix
+from sightline.training.streams import Stream
 
 LABEL = "label"
 
@@ -46,6 +50,7 @@ class PairReader:
         modalities: what the model takes.
         in_batch: documents of other rows per query; None for all of the batch.
         seed: of their choice, together with the numbers of the batch's rows.
+        check: looks at the labels.
     """
 
     query: str
@@ -55,6 +60,7 @@ class PairReader:
     modalities: tuple[Any, ...] = ("text",)
     in_batch: int | None = 0
     seed: int = 0
+    check: LabelCheck = field(default_factory=LabelCheck)
 
     @property
     def ragged(self) -> bool:
@@ -87,7 +93,8 @@ class PairReader:
         """Target column -> a number, or one per document.
 
         Raises:
-            DataError: labels that are missing or no numbers, or as many as there are no documents.
+            DataError: labels that are missing or no numbers, that the loss does not take, or as many as there are no
+                documents.
         """
         found = {name: read_target(number, row, name) for name in self.targets}
         documents = self._values(number, row)
@@ -101,6 +108,7 @@ class PairReader:
                         f"row {number}: {len(documents)} documents in column {self.documents[0]!r}, but {had} in "
                         f"column {name!r}; every document needs one"
                     )
+        self.check(number, found, len(documents))
         return found
 
     def others(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[list[Cell]]:
@@ -205,6 +213,7 @@ def pair_reader(
     *,
     modalities: tuple[Any, ...],
     seed: int = 0,
+    classes: int = 0,
     name: str = "the training dataset",
 ) -> PairReader:
     """How the rows of one dataset become pairs for one loss.
@@ -214,10 +223,12 @@ def pair_reader(
         loss: says whether labels are needed, and how many in-batch negatives.
         modalities: what the model takes.
         seed: of the in-batch negatives.
+        classes: scores per pair that the model gives; 0 where it is not known.
         name: the dataset, for messages.
 
     Raises:
-        DataError: there is not exactly one query column, no document column, or no label where the loss needs one.
+        DataError: there is not exactly one query column, no document column, no label where the loss needs one or
+            several of them, or several documents where it wants single pairs.
         ConfigError: the loss is for vectors.
     """
     losses = pair_losses(loss)
@@ -235,6 +246,15 @@ def pair_reader(
             f"{name} has the columns {', '.join(columns.names)} and no label; {needing} needs one, in a column label, "
             "labels, score or scores, or negatives in columns of their own"
         )
+    needs = tuple(need for one in losses for need in needs_of(one))
+    for need in needs:
+        if need.counts or need.classes:
+            check_single_target(need.loss, columns, name)
+        if need.classes and len(documents) > 1:
+            raise DataError(
+                f"{need.loss} needs rows of one pair with its class, but {name} has the documents "
+                f"{', '.join(documents)}; labelled_pairs makes such rows"
+            )
     wanted = [one.in_batch_negatives for one in losses]
     return PairReader(
         query=queries[0],
@@ -244,24 +264,19 @@ def pair_reader(
         modalities=modalities,
         in_batch=None if None in wanted else max(number for number in wanted if number is not None),
         seed=seed,
+        check=LabelCheck(needs, classes),
     )
 
 
-def pair_losses(loss: Loss) -> list[PairLoss]:
-    """The losses that a loss for rerankers consists of.
+def check_documents(reader: PairReader, loss: Loss, rows: Rows | Stream) -> None:
+    """Whether rows have as many documents as the loss needs to compare any; lists may have them row by row.
 
     Raises:
-        ConfigError: one of them is for vectors.
+        DataError: they have not; names the dataset.
     """
-    if isinstance(loss, PairLoss):
-        return [loss]
-    if isinstance(loss, Sum):
-        return [found for one in loss.losses for found in pair_losses(one)]
-    if isinstance(loss, ByDataset):
-        return [found for one in loss.losses.values() for found in pair_losses(one)]
-    name = type(loss).__name__
-    raise ConfigError(
-        f"{name} is for the vectors of an Encoder, and a Reranker gives scores of pairs: use one of "
-        "BinaryCrossEntropy, CrossEntropy, InBatchRanking, ScoreMSE, MarginMSE, ListNet, ListMLE, PListMLE, Lambda, "
-        "RankNet (a loss of your own is a sightline.losses.pair_scores.PairLoss)"
-    )
+    for need in needs_of(*pair_losses(loss)):
+        if len(reader.documents) < need.documents and not reader.holds_list(rows[0][1]):
+            raise DataError(
+                f"{need.loss} compares a query's documents, but the rows of {rows.title} have one, in column "
+                f"{reader.documents[0]!r}; give negatives in columns of their own, or lists of documents"
+            )

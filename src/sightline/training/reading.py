@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from sightline.errors import DataError
 from sightline.inputs.parse import parse
+from sightline.training.label_check import LabelCheck
 from sightline.training.rows import Columns
 from sightline.types import Item
 
@@ -52,7 +53,11 @@ class RowReader(Protocol):
         ...
 
     def labels(self, number: int, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The targets of a row by their name."""
+        """The targets of a row by their name.
+
+        Raises:
+            DataError: some are missing, or the loss does not take them; names row and column.
+        """
         ...
 
     def others(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[list[Cell]]:
@@ -75,10 +80,12 @@ class ItemReader:
     Attributes:
         columns: what the columns mean.
         modalities: what the model takes, for values that could be text or a path.
+        check: looks at the labels.
     """
 
     columns: Columns
     modalities: tuple[str, ...]
+    check: LabelCheck = field(default_factory=LabelCheck)
     ragged = False
     needs_whole_batch = False
 
@@ -92,7 +99,9 @@ class ItemReader:
         ]
 
     def labels(self, number: int, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        return {name: read_target(number, row, name) for name in self.columns.targets}
+        found = {name: read_target(number, row, name) for name in self.columns.targets}
+        self.check(number, found, len(self.columns.names) - 1)
+        return found
 
     def others(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[list[Cell]]:
         return [[] for _ in rows]

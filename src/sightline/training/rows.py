@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sightline.errors import ConfigError, DataError
+from sightline.errors import ConfigError, DataError, SightlineError
 from sightline.training.seeds import mix, seeded
 from sightline.types import MODALITIES
 
@@ -57,12 +57,22 @@ class Rows(Dataset):
 
     def __getitem__(self, number: int) -> tuple[int, Mapping[str, Any]]:
         """The row's number and its cells."""
-        if self.clock is None:
-            row = self.source[number]
-        else:
-            seed, epoch = self.clock.tolist()
-            with seeded(mix(mix(seed, epoch), number)):
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        try:
+            if self.clock is None:
                 row = self.source[number]
+            else:
+                seed, epoch = self.clock.tolist()
+                with seeded(mix(mix(seed, epoch), number)):
+                    row = self.source[number]
+        except SightlineError:
+            raise
+        # A dataset of a person's own may raise anything.
+        except Exception as error:
+            raise DataError(
+                f"row {number} of {self.title} cannot be read: {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(row, Mapping):
             raise DataError(f"row {number} is a {type(row).__name__}, not a dict of column to value")
         return number, row
@@ -121,7 +131,13 @@ def as_rows(dataset: Any, *, name: str = TRAINING, key: str = "") -> Rows:
             raise DataError(f"the columns of {name} differ in length: {lengths}")
         rows = Rows(_Columns(dataset) if lengths else (), tuple(dataset))
     else:
-        first = dataset[0] if len(dataset) else {}
+        try:
+            first = dataset[0] if len(dataset) else {}
+        except (IndexError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{name} is a {type(dataset).__name__}, whose rows cannot be had by number; give a datasets.Dataset "
+                "(of a table of pandas: datasets.Dataset.from_pandas), a list of dicts or a dict of columns"
+            ) from error
         if not isinstance(first, Mapping):
             raise DataError(f"row 0 of {name} is a {type(first).__name__}, not a dict of column to value")
         # A dataset of a person's own may draw random numbers; a list does not.

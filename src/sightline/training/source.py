@@ -13,21 +13,25 @@ from sightline.errors import ConfigError, DataError
 from sightline.inputs.cache import CachedPreprocessor, FeatureCache
 from sightline.losses.base import Loss
 from sightline.losses.compose import loss_of
+from sightline.losses.needs import needs_of
 from sightline.models.encoder import Encoder
 from sightline.models.preprocess import Preprocessor
 from sightline.models.reranker import Reranker
-from sightline.training.alike import check_needs
+from sightline.training.alike import Pattern, check_needs
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, BatchBuilder, Delivery
-from sightline.training.check import bad_rows_error, check_rows
+from sightline.training.check import RowChecker, bad_rows_error, check_rows
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.feeding import Feed, FeedClock, make_loader
+from sightline.training.fitting import check_fit, check_guide
 from sightline.training.guide import Guide
+from sightline.training.label_check import LabelCheck
 from sightline.training.labels import labels_of
 from sightline.training.limits import parse_bytes
 from sightline.training.mixing import MixedBuilder, MixedRows, setting_of
-from sightline.training.pairing import PairReader, pair_losses, pair_reader
+from sightline.training.pairing import PairReader, check_documents, pair_reader
 from sightline.training.random_state import undisturbed
+from sightline.training.reading import ItemReader, RowReader
 from sightline.training.rows import Columns, Rows, choose_columns
 from sightline.training.samples import TYPICAL, Sample, Sizes, take_samples
 from sightline.training.sampling import Order
@@ -45,10 +49,13 @@ class RowSource:
         loss: decides which pairs a reranker is given.
         args: the run's.
         training: the datasets trained on, by name; those of their rows that are left out are listed in ``skipped``.
-        evaluation: the columns of the evaluation sets by name, for arguments that name datasets or columns.
+        evaluation: the evaluation sets of the run by name, whose rows are looked at once too.
         guide: a model for losses that look for false negatives with one.
         shows_progress: this process may draw a progress bar.
         ranks: the processes that train together; they share the check of the rows.
+
+    Raises:
+        ConfigError: the model, the loss and the guide do not go together.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class RowSource:
         args: TrainingArguments,
         training: Mapping[str, Rows | Stream],
         *,
-        evaluation: Mapping[str, Sequence[str]] | None = None,
+        evaluation: Mapping[str, Rows] | None = None,
         guide: Encoder | None = None,
         shows_progress: bool,
         ranks: Ranks = ALONE,
@@ -66,27 +73,25 @@ class RowSource:
         self.encoder = encoder
         self.loss = loss
         self._of_pairs = isinstance(encoder, Reranker)
-        if self._of_pairs:
-            pair_losses(loss)  # refuses those over vectors
+        check_fit(encoder, loss)
         self.args = args
         self.training = training
         self.shows_progress = shows_progress
         self.ranks = ranks
         self.limits = args.limits
         self.skipped: tuple[BadRow, ...] = ()
+        self._evaluation = dict(evaluation or {})
         self._columns = {name: rows.column_names for name, rows in training.items()}
-        for name, columns in (evaluation or {}).items():
+        for name, rows in self._evaluation.items():
             known = self._columns.get(name, ())
-            self._columns[name] = tuple(dict.fromkeys((*known, *columns)))
+            self._columns[name] = tuple(dict.fromkeys((*known, *rows.column_names)))
         self._usable: list[tuple[Rows, list[int]]] = []
         self._sizes: dict[str, Sizes] = {}
+        self._patterns: dict[str, Pattern] = {}
         self._cache: CachedPreprocessor | None = None
         self._clock = FeedClock()
-        if guide is not None and guide is encoder:
-            raise ConfigError(
-                "the guide is the model that is trained, whose vectors change; give another one, or use "
-                'FalseNegatives(by="model")'
-            )
+        if guide is not None:
+            check_guide(guide, encoder)
         self._guide = None if guide is None else Guide(guide)
 
     def columns(self, rows: Rows | Stream) -> Columns:
@@ -119,8 +124,15 @@ class RowSource:
             limits=self.limits,
             packed=encoder.packed_groups,
             dataset=rows.dataset,
-            reader=self._pair_reader(rows, columns) if self._of_pairs else None,
+            reader=self._reader(rows, columns),
+            pattern=self._patterns.get(rows.dataset) if isinstance(rows, Stream) else None,
         )
+
+    def _reader(self, rows: Rows | Stream, columns: Columns) -> RowReader:
+        if self._of_pairs:
+            return self._pair_reader(rows, columns)
+        check = LabelCheck(needs_of(loss_of(self.loss, rows.dataset)))
+        return ItemReader(columns, self.encoder.modalities, check)
 
     def _pair_reader(self, rows: Rows | Stream, columns: Columns) -> PairReader:
         return pair_reader(
@@ -128,6 +140,7 @@ class RowSource:
             loss_of(self.loss, rows.dataset),
             modalities=self.encoder.modalities,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            classes=self.encoder.num_labels,
             name=rows.title,
         )
 
@@ -174,7 +187,7 @@ class RowSource:
         return {"waiting": round(self._clock.waiting_share(), 4)}
 
     def usable(self, rows: Rows) -> list[int]:
-        """Numbers of the rows that can be read; each dataset is looked at once.
+        """Numbers of the rows that can be read; each dataset of the run is looked at once.
 
         Raises:
             DataError: rows that cannot be read, unless the run leaves them out; no row that can.
@@ -198,7 +211,13 @@ class RowSource:
                 self._sizes[rows.dataset] = report.sizes
             if not numbers:
                 raise bad_rows_error(report.bad, len(rows), name=rows.title)
-        self._usable.append((rows, numbers))
+            # Anchors and what they are compared with; of further columns any may be empty.
+            empty = [name for name in self.columns(rows).names[:2] if name not in report.filled]
+            if empty and not self._of_pairs:
+                raise DataError(f"column {empty[0]!r} of {rows.title} is empty in every row that can be used")
+        # Of others, which `Trainer.evaluate` is given, nothing stays.
+        if self._is_trained_on(rows) or self._evaluation.get(rows.dataset) is rows:
+            self._usable.append((rows, numbers))
         return numbers
 
     def samples(self) -> list[Sample]:
@@ -244,16 +263,40 @@ class RowSource:
         return found
 
     def check_needs(self, rows: Rows | Stream) -> None:
-        """Whether a dataset has what the loss of its batches needs.
+        """Whether a dataset has what the loss of its batches needs; of a stream also its first row.
 
         Raises:
-            DataError: it has not.
+            DataError: it has not, or the first row cannot be used.
+            ConfigError: batches have too few rows for the loss.
         """
+        own, columns = loss_of(self.loss, rows.dataset), self.columns(rows)
         if self._of_pairs:
-            self._pair_reader(rows, self.columns(rows))
-            return
-        own = loss_of(self.loss, rows.dataset)
-        check_needs(own, rows, self.columns(rows), has_guide=self._guide is not None)
+            check_documents(self._pair_reader(rows, columns), own, rows)
+        else:
+            has_guide, dim = self._guide is not None, self.encoder.embedding_dim
+            check_needs(own, rows, columns, has_guide=has_guide, dim=dim)
+            if self._guide is not None and any(need.guide for need in needs_of(own)):
+                self._guide.check(rows, columns)
+        size = self.args.train_batch_size * self.ranks.size
+        if self._is_trained_on(rows) and size == 1:
+            for need in needs_of(own):
+                if need.alone is None or len(columns.names) < need.alone:
+                    raise ConfigError(
+                        f"{need.loss} compares the rows of a batch with each other, and a batch has one; set "
+                        "per_device_train_batch_size to 2 or more"
+                    )
+        if isinstance(rows, Stream):
+            self._check_first(rows)
+
+    def _check_first(self, rows: Stream) -> None:
+        """Looks at a stream's first row, and remembers what the others are to have as it has it."""
+        builder = self.builder(rows)
+        pattern = Pattern.of(rows, builder.columns, lists=builder.row_reader.holds_list)
+        self._patterns[rows.dataset] = pattern
+        if self.args.check_data and self.args.on_bad_row == "stop":
+            with undisturbed():
+                found = RowChecker(builder, pattern)([rows[0]])
+            self.meet(found.bad, rows)
 
     def tell_prompts(self) -> None:
         """Logs which prompt the items of each column get, in one line per training dataset."""

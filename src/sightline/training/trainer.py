@@ -16,7 +16,6 @@ from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import IntervalStrategy
 
 from sightline.errors import ConfigError
 from sightline.losses.base import Loss
@@ -27,8 +26,9 @@ from sightline.training.bad_batches import NotFiniteError
 from sightline.training.batches import BadRow, Delivery
 from sightline.training.card import CardFacts, model_card
 from sightline.training.engine import Engine
-from sightline.training.evaluating import Evaluator, mean_loss
+from sightline.training.evaluating import Evaluator, check_evaluation, mean_loss
 from sightline.training.extras import Extras
+from sightline.training.fitting import check_model
 from sightline.training.lasting import LastingTrainer
 from sightline.training.mixing import MixedOrder, MixedRows, check_strategy, loss_by_dataset
 from sightline.training.random_state import undisturbed
@@ -77,7 +77,7 @@ class Trainer(LastingTrainer):
         tell: given the memory plan in one line, and what became of it; they stand in the log at any rate.
 
     Raises:
-        ConfigError: arguments that contradict each other.
+        ConfigError: arguments that contradict each other; a model, a loss and a guide that do not go together.
         DataError: a dataset that cannot be read, or (when training starts) its bad rows.
     """
 
@@ -102,6 +102,7 @@ class Trainer(LastingTrainer):
             raise ConfigError(
                 "args must be sightline.TrainingArguments, which has transformers' names and ours"
             )
+        check_model(encoder)
         self.evaluator = evaluator
         self._rows = MixedRows(read_training(train_dataset, args.streams))
         self._eval_rows = named_rows(eval_dataset, evaluation_set)
@@ -112,12 +113,7 @@ class Trainer(LastingTrainer):
             check_strategy(args.multi_dataset_batch_sampler, list(training), streams=streams)
         if streams and args.max_steps < 1:
             raise ConfigError("a stream has no end at which training could stop; set max_steps")
-        if args.eval_strategy != "no" and not self._eval_rows and evaluator is None:
-            strategy = IntervalStrategy(args.eval_strategy).value
-            raise ConfigError(
-                f"eval_strategy is {strategy!r}, but there is neither an evaluator nor an eval_dataset; give one, "
-                "or set eval_strategy to 'no'"
-            )
+        check_evaluation(encoder, args, self._eval_rows, evaluator)
         if evaluator is not None and not args.metric_was_chosen:
             args.metric_for_best_model = evaluator.primary_metric
             args.greater_is_better = evaluator.greater_is_better
@@ -135,7 +131,7 @@ class Trainer(LastingTrainer):
             self.loss,
             args,
             training,
-            evaluation={name: rows.column_names for name, rows in self._eval_rows.items()},
+            evaluation=self._eval_rows,
             guide=guide,
             shows_progress=self.is_local_process_zero(),
             ranks=self._ranks,
@@ -207,9 +203,8 @@ class Trainer(LastingTrainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Batches of the usable held-out rows in their order; several ranks share the batches."""
-        rows = next(iter(self._eval_rows.values()))
-        if eval_dataset is not None:
-            rows = as_rows(eval_dataset, name=evaluation_set(""))
+        given = next(iter(self._eval_rows.values())) if eval_dataset is None else eval_dataset
+        rows = as_rows(given, name=evaluation_set(""))
         size = self.args.eval_batch_size
         mine = share_of_batches(self._source.usable(rows), size, self._ranks)
         return self._source.loader(rows, BatchOrder(mine, size, shuffle=False))
