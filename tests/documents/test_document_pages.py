@@ -170,11 +170,11 @@ def test_pdf_and_image_are_known_by_content_not_by_name(make_pdf, tmp_path):
 
 
 def test_other_types_are_refused_as_such(tmp_path):
-    (tmp_path / "notes.docx").write_bytes(b"PK\x03\x04" + b"\0" * 100)
+    (tmp_path / "notes.zip").write_bytes(b"PK\x03\x04" + b"\0" * 100)
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 10)
     with pytest.raises(MediaError, match="not a supported type"):
-        read(tmp_path / "notes.docx", tmp_path)
+        read(tmp_path / "notes.zip", tmp_path)
     with pytest.raises(MediaError, match="not a supported type"):
         read(tmp_path / "table.csv", tmp_path)
     with pytest.raises(MediaError) as caught:

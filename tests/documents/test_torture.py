@@ -14,7 +14,8 @@ from sightline.documents.dataset import Dataset
 RUN = """
 import json, resource, sys
 from sightline.documents.ingest import ingest
-report = ingest(sys.argv[1], sys.argv[2], workers=2)
+from sightline.documents.records import IngestSettings
+report = ingest(sys.argv[1], sys.argv[2], workers=2, settings=IngestSettings(ocr="none"))
 # Not ru_maxrss, which starts at what the starting process (a test runner with torch loaded) had.
 own = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 readers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -56,11 +57,12 @@ def test_torture(shared, tmp_path, kind, read, refused):
 @pytest.mark.shared
 def test_real_report_has_its_text_and_pages(shared, tmp_path):
     from sightline.documents.ingest import ingest
+    from sightline.documents.records import IngestSettings
 
     (tmp_path / "in").mkdir()
     for name in ("PH_2016.06.08_Economy-Final.pdf", "b3m5kaeqm2w8n4bwcesw-140602121350-phpapp02_95.pdf"):
         (tmp_path / "in" / name).symlink_to(shared / "longdocs" / "documents" / name)
-    ingest(tmp_path / "in", tmp_path / "out")
+    ingest(tmp_path / "in", tmp_path / "out", settings=IngestSettings(ocr="none"))
     data = Dataset.load(tmp_path / "out")
     report = data.page("PH_2016.06.08_Economy-Final.pdf#p4")
     assert "upward mobility" in report.text

@@ -86,6 +86,7 @@ def run_demo(
     from sightline.demo.tower import teach
     from sightline.documents.dataset import Dataset
     from sightline.documents.ingest import ingest
+    from sightline.documents.records import IngestSettings
     from sightline.evaluation.summary import render_table, summarize
     from sightline.runs.train import run_recipe
     from sightline.search.index import build_index
@@ -102,7 +103,13 @@ def run_demo(
             f"    {made.documents} documents, {made.pages} pages, {made.questions:,} questions in {collection}"
         )
     with stages.stage("Dataset", f"sightline ingest {collection / 'documents'} -o {root / 'dataset'}"):
-        report = ingest(collection / "documents", root / "dataset", questions=collection / "questions.jsonl")
+        # Without OCR, so that the figures are the same where it is installed.
+        report = ingest(
+            collection / "documents",
+            root / "dataset",
+            questions=collection / "questions.jsonl",
+            settings=IngestSettings(ocr="none"),
+        )
         console.print(f"    {report.summary()}", soft_wrap=True)
     dataset = Dataset.load(root / "dataset")
     with stages.stage(

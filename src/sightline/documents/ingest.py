@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
-import stat
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sightline.documents import store
+from sightline.documents import ocr, store
 from sightline.documents.adding import made_questions
-from sightline.documents.pool import Task, read_documents
+from sightline.documents.discover import discover
+from sightline.documents.duplicates import mark_duplicates
+from sightline.documents.fonts import fingerprint
+from sightline.documents.journal import JOURNAL, Journal
+from sightline.documents.office import office_version
+from sightline.documents.pool import read_documents
+from sightline.documents.progress import with_bar
 from sightline.documents.questions import Names, place_questions, read_questions
-from sightline.documents.records import PAGES_VERSION, Document, IngestSettings, Question, plain_name
+from sightline.documents.records import (
+    PAGES_VERSION,
+    Document,
+    IngestSettings,
+    Question,
+    RecognisedText,
+    plain_name,
+)
 from sightline.documents.splits import assign_splits, read_splits
+from sightline.documents.tasks import Task, looked_for_text
 from sightline.errors import DataError
 
 
@@ -32,10 +47,14 @@ class IngestReport:
         pages: pages in the dataset.
         reused: of the documents, those taken over from an earlier run.
         skipped: the files that were refused, each with its cause in ``error``.
-        partial: documents of which single pages were left out, each with the causes in ``error``.
+        partial: documents of which single pages were left out or need a word, each with it in ``error``.
+        removed: documents of the earlier run that are not in the folder any more.
         questions: questions in the dataset.
-        dropped: a line for each question whose document was skipped, and for each document whose made
+        dropped: a line for each question whose document was skipped or removed, and for each whose made
             questions are gone because it changed.
+        languages: pages by language, ``""`` where it is unknown.
+        text_sources: pages by `Page.text_source`.
+        duplicates: pages that are nearly the same as an earlier one.
         seconds: wall-clock time.
     """
 
@@ -45,8 +64,12 @@ class IngestReport:
     reused: int
     skipped: tuple[Document, ...]
     partial: tuple[Document, ...]
+    removed: tuple[str, ...]
     questions: int
     dropped: tuple[str, ...]
+    languages: Mapping[str, int]
+    text_sources: Mapping[str, int]
+    duplicates: int
     seconds: float
 
     @property
@@ -56,8 +79,13 @@ class IngestReport:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Everything a person should know of: refused files, pages left out, questions dropped."""
-        return (*self.refusals, *(f"{item.document}: {item.error}" for item in self.partial), *self.dropped)
+        """Everything a person should know of: refused files, pages left out, what is gone."""
+        return (
+            *self.refusals,
+            *(f"{item.document}: {item.error}" for item in self.partial),
+            *(f"{name}: not in the folder any more, its pages are removed" for name in self.removed),
+            *self.dropped,
+        )
 
     def summary(self) -> str:
         """One sentence for the terminal."""
@@ -67,6 +95,24 @@ class IngestReport:
             f"{self.output}: {self.pages:,} pages from {self.documents:,} documents{reused}{questions}, "
             f"{len(self.skipped)} skipped, in {self.seconds:.1f} s"
         )
+
+    def facts(self) -> tuple[str, ...]:
+        """What the pages are like, in a few lines for the terminal."""
+        lines = []
+        known = {name: count for name, count in self.languages.items() if name}
+        if known:
+            ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
+            shown = [f"{name} {count:,}" for name, count in ordered[:5]]
+            more = sum(count for _, count in ordered[5:])
+            lines.append(f"languages: {', '.join([*shown, *([f'others {more:,}'] if more else [])])} pages")
+        if self.duplicates:
+            lines.append(f"{self.duplicates:,} pages are nearly the same as another page")
+        if count := self.text_sources.get("ocr"):
+            lines.append(f"{count:,} pages have their text from OCR")
+        if count := self.text_sources.get("none"):
+            hint = "" if ocr.installed() else f"; to recognise it: {ocr.INSTALL}, then the same command again"
+            lines.append(f"{count:,} pages have no text{hint}")
+        return tuple(lines)
 
 
 def ingest(
@@ -80,7 +126,7 @@ def ingest(
     progress: bool | None = None,
     on_document: Callable[[Document], None] | None = None,
 ) -> IngestReport:
-    """Read every PDF and image under ``folder`` into a dataset at ``output``.
+    """Read every document under ``folder`` into a dataset at ``output``.
 
     Files are opened in worker processes with limits on time and memory. A file that is broken,
     encrypted, empty, too large or of another type is skipped and listed in the report. A run that was
@@ -93,27 +139,37 @@ def ingest(
         questions: one or more JSON-lines files, see `sightline.documents.questions`.
         splits: a JSON file ``{"train": [documents], "test": [documents]}``; documents that neither it
             nor a question file names are split by their name.
-        settings: page size, limits and split; the defaults of `IngestSettings` otherwise.
+        settings: page size, OCR, limits and split; the defaults of `IngestSettings` otherwise.
         workers: processes; by default one per CPU core.
         progress: show a bar; by default when standard error is a terminal.
         on_document: called with the record of each file as it is finished, in any order.
 
     Raises:
+        ConfigError: when a setting asks for what is not installed.
         DataError: when the folder is missing or without files, the output cannot be used, or a question
             file is wrong.
     """
     started = time.monotonic()
     settings = settings or IngestSettings()
+    engine = ocr.engine_for(settings)
     root = Path(output)
     question_files = _paths(questions)
-    files, unusable = _discover(Path(folder), root, ignore=[*question_files, *_paths(splits)])
+    files, unusable = discover(Path(folder), root, ignore=[*question_files, *_paths(splits)])
     names = [*files, *unusable]
-    asked = read_questions(question_files, names)
+    earlier, forgotten = store.document_names(root)
+    gone = (earlier | forgotten) - set(names)
+    asked = read_questions(question_files, names, gone)
     given = {item.document: item.split for item in asked if item.split is not None}
     if splits is not None:
-        given = {**_named_splits(Path(splits), names), **given}
+        given = {**_named_splits(Path(splits), names, gone), **given}
     _prepare(root)
-    made_by = {"pixels": settings.pixels, "pages": PAGES_VERSION, "readers": _readers()}
+    made_by = {
+        "pixels": settings.pixels,
+        "pages": PAGES_VERSION,
+        "readers": _readers(),
+        "all_frames": settings.all_frames,
+        "font": fingerprint(settings.font),
+    }
     reused = 0
 
     def count(record: Document, is_reused: bool) -> None:
@@ -123,8 +179,10 @@ def ingest(
             on_document(record)
 
     with store.locked(root), store.writing(root):
-        read = _read_all(files, root, settings, made_by, workers or _cores(), progress, count)
+        shutil.rmtree(root / store.WORK, ignore_errors=True)
+        read = _read_all(files, root, settings, engine, made_by, workers or _cores(), progress, count)
         ordered = sorted([*read, *unusable.values()], key=lambda item: item.document)
+        ordered = mark_duplicates(ordered, root)
         about = [item.document for item in asked]
         share, seed = settings.test_fraction, settings.seed
         sides = assign_splits(ordered, about, given, test_fraction=share, seed=seed)
@@ -132,18 +190,27 @@ def ingest(
         made, lost = made_questions(root, ordered, sides, {item.id for item in placed})
         placed, dropped = (*placed, *made), (*dropped, *lost)
         ordered = [replace(item, split=sides.get(item.document)) for item in ordered]
-        store.write_dataset(root, ordered, placed, _head(folder, settings, made_by, ordered, placed))
-        store.prune_images(root, ordered)
+        head = _head(folder, settings, made_by, ordered, placed)
+        # Question files that name them stay good in the next run, too.
+        if still_named := sorted(gone & {*about, *given}):
+            head["gone"] = still_named
+        store.write_dataset(root, ordered, placed, head)
+        store.prune(root, ordered)
     good = [item for item in ordered if item.status == "ok"]
+    pages = [page for item in good for page in item.pages]
     return IngestReport(
         output=root,
         documents=len(good),
-        pages=sum(len(item.pages) for item in good),
+        pages=len(pages),
         reused=reused,
         skipped=tuple(item for item in ordered if item.status != "ok"),
         partial=tuple(item for item in good if item.error),
+        removed=tuple(sorted(earlier - set(names))),
         questions=len(placed),
         dropped=dropped,
+        languages=Counter(page.language for page in pages),
+        text_sources=Counter(page.text_source for page in pages),
+        duplicates=sum(bool(page.duplicate_of) for page in pages),
         seconds=time.monotonic() - started,
     )
 
@@ -152,6 +219,7 @@ def _read_all(
     files: Mapping[str, Path],
     root: Path,
     settings: IngestSettings,
+    engine: str,
     made_by: Mapping[str, Any],
     workers: int,
     progress: bool | None,
@@ -159,12 +227,21 @@ def _read_all(
 ) -> list[Document]:
     """The record of every file; those of earlier runs are used again, new ones are kept in the journal."""
     known = _finished_records(root, made_by)
-    with closing(store.Journal(root, made_by)) as journal:
+    with closing(Journal(root, made_by)) as journal:
         known.update(journal.documents)
-        tasks = [Task(name, path, known.get(name)) for name, path in _largest_first(files)]
+        known = {name: item for name, item in known.items() if _is_current(item, settings, engine)}
+        tasks = [
+            Task(name, path, known.get(name), journal.recognised.get(name, {}), engine)
+            for name, path in _largest_first(files)
+        ]
         records = []
-        with closing(read_documents(tasks, root, settings, workers)) as finished:
-            for record in _with_bar(finished, len(tasks), progress):
+        # Without an engine, workers need not make room for one.
+        effective = settings if engine else replace(settings, ocr="none")
+        with closing(read_documents(tasks, root, effective, workers)) as finished:
+            for record in with_bar(finished, len(tasks), progress):
+                if isinstance(record, RecognisedText):
+                    journal.add(record)
+                    continue
                 records.append(record)
                 if journal.documents.get(record.document) is not record:
                     journal.add(record)
@@ -173,59 +250,22 @@ def _read_all(
     return records
 
 
+def _is_current(record: Document, settings: IngestSettings, engine: str) -> bool:
+    """Whether a record of an earlier run is what this run would make, as far as other programs matter.
+
+    What a program made that is not installed any more is kept.
+    """
+    if record.converter and office_version() not in ("", record.converter):
+        return False
+    if settings.ocr == "none":
+        return not record.ocr
+    return not engine or record.ocr == (engine if looked_for_text(record.pages, engine) else "")
+
+
 def _paths(value: str | Path | Sequence[str | Path] | None) -> list[Path]:
     if value is None:
         return []
     return [Path(value)] if isinstance(value, (str, Path)) else [Path(item) for item in value]
-
-
-def _discover(
-    folder: Path, output: Path, ignore: Sequence[Path]
-) -> tuple[dict[str, Path], dict[str, Document]]:
-    """The regular files below ``folder`` by document id, and records of what cannot be opened at all."""
-    if folder.is_file():
-        raise DataError(f"{folder} is a file; give the folder it is in")
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder to ingest")
-    base, result = folder.resolve(), output.resolve()
-    if base == result:
-        raise DataError(f"{folder}: the dataset cannot be written into the folder it is made from")
-    left_out = {result, *(path.resolve() for path in ignore)}
-    files: dict[str, Path] = {}
-    unusable: dict[str, Document] = {}
-
-    def refuse(path: Path, error: str) -> None:
-        name = _document_id(path, base)
-        unusable[name] = Document(name, plain_name(path), status="skipped", error=error)
-
-    def unreadable(error: OSError) -> None:
-        refuse(Path(error.filename), f"the folder cannot be read ({error.strerror})")
-
-    for where, folders, entries in os.walk(base, onerror=unreadable):
-        here = Path(where)
-        for name in [name for name in folders if (here / name).is_symlink()]:
-            refuse(here / name, "a link to a folder is not followed; ingest that folder itself")
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name) not in left_out]
-        for name in entries:
-            path = here / name
-            if name.startswith(".") or path.resolve() in left_out:
-                continue
-            try:
-                mode = path.stat().st_mode
-            except OSError as error:
-                refuse(path, f"cannot be opened ({error.strerror})")
-                continue
-            if stat.S_ISREG(mode):
-                files[_document_id(path, base)] = path
-            else:
-                refuse(path, "this is not a regular file")
-    if not files and not unusable:
-        raise DataError(f"{folder} has no files to ingest")
-    return files, unusable
-
-
-def _document_id(path: Path, base: Path) -> str:
-    return plain_name(path.relative_to(base).as_posix())
 
 
 def _largest_first(files: Mapping[str, Path]) -> list[tuple[str, Path]]:
@@ -239,8 +279,8 @@ def _largest_first(files: Mapping[str, Path]) -> list[tuple[str, Path]]:
     return sorted(files.items(), key=lambda item: (-size(item[1]), item[0]))
 
 
-def _named_splits(path: Path, documents: Sequence[str]) -> dict[str, str]:
-    names, given = Names(documents), {}
+def _named_splits(path: Path, documents: Sequence[str], gone: Collection[str]) -> dict[str, str]:
+    names, given = Names(documents, gone), {}
     for name, split in read_splits(path).items():
         try:
             given[names.find(name)] = split
@@ -260,7 +300,7 @@ def _prepare(root: Path) -> None:
         entries = {path.name for path in root.iterdir()}
     except OSError as error:
         raise DataError(f"{root}: the dataset cannot be written there ({error.strerror})") from error
-    if entries and not entries & {store.HEAD, store.JOURNAL}:
+    if entries and not entries & {store.HEAD, JOURNAL}:
         raise DataError(f"{root} has other files in it; choose a new folder for the dataset")
 
 
@@ -270,13 +310,18 @@ def _finished_records(root: Path, made_by: Mapping[str, Any]) -> dict[str, Docum
         head = store.read_head(root)
         if head.get("made_by") != made_by:
             return {}
-        return {item.document: replace(item, split=None) for item in store.read_documents_table(root)}
+        return {
+            item.document: replace(
+                item, split=None, pages=tuple(replace(page, duplicate_of="") for page in item.pages)
+            )
+            for item in store.read_documents_table(root)
+        }
     except DataError:
         return {}  # no finished dataset, or a damaged one: it is made anew
 
 
 def _readers() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in ("pypdfium2", "Pillow"))
+    return ", ".join(f"{name} {version(name)}" for name in ("pypdfium2", "Pillow", "py3langid"))
 
 
 def _head(
@@ -303,28 +348,3 @@ def _head(
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _with_bar(records: Any, total: int, progress: bool | None) -> Any:
-    """The records as they come, counted by a bar on standard error where somebody is looking."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not (console.is_terminal if progress is None else progress):
-        yield from records
-        return
-    columns = (
-        TextColumn("Reading documents"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pages]:,} pages, {task.fields[skipped]} skipped"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        shown = bar.add_task("", total=total, pages=0, skipped=0)
-        pages = skipped = 0
-        for record in records:
-            pages, skipped = pages + len(record.pages), skipped + (record.status != "ok")
-            bar.update(shown, advance=1, pages=pages, skipped=skipped)
-            yield record

@@ -7,10 +7,12 @@ worker answers to a task, one JSON object per line::
     same    unchanged since last time     count   pages in the file
     page    one page                      done    the file is finished, or refused as a whole
     fatal   the dataset folder cannot be written
+    converting, recognising   LibreOffice, or OCR of one page, starts: a longer time is allowed
 
 Every answer restarts the clock of `IngestSettings.page_seconds`, so a document of 500 pages has time
 for each and a page that hangs is noticed. A page that hangs or crashes is left out once; the second one
-in the same file refuses the file.
+in the same file refuses the file. A page whose text cannot be recognised stays, without the text; after three
+in one file no more are tried.
 """
 
 from __future__ import annotations
@@ -18,93 +20,27 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from sightline.documents.pages import RawPage
-from sightline.documents.records import Document, IngestSettings, Page, image_location, page_id, plain_name
-from sightline.documents.text import normalise
+from sightline.documents.rawpages import RawPage
+from sightline.documents.records import Document, IngestSettings, RecognisedText
+from sightline.documents.tasks import Task
 from sightline.errors import DataError
 
 START_SECONDS = 120.0
 MAX_LOST_PAGES = 1
+MAX_LOST_TEXTS = 3
 # Decoders leave their address space in pieces, and the limit counts it; a new process starts clean.
 FILES_PER_WORKER = 200
-
-
-@dataclass
-class Task:
-    """A file to read, and what is known of it so far.
-
-    Attributes:
-        document, path: its id and where it lies.
-        known: its record of an earlier run with the same settings.
-    """
-
-    document: str
-    path: Path
-    known: Document | None = None
-    sha256: str = ""
-    count: int = 0
-    pages: dict[int, RawPage] = field(default_factory=dict)
-    lost: int = 0
-
-    @property
-    def next_page(self) -> int:
-        return len(self.pages)
-
-    def message(self) -> dict[str, Any]:
-        known = self.known if self.known is not None and self.known.status == "ok" else None
-        return {
-            "path": str(self.path),
-            "first": self.next_page,
-            "known": known.sha256 if known else None,
-            "images": sorted({page.image for page in known.pages}) if known else [],
-        }
-
-    def refused(self, error: str) -> Document:
-        readable = error.encode("utf-8", "backslashreplace").decode()  # it may quote a name that is not UTF-8
-        return Document(self.document, plain_name(self.path), self.sha256, self.count, "skipped", readable)
-
-    def finished(self, error: str) -> Document:
-        """The record of the file after its last page."""
-        if error:
-            return self.refused(error)
-        notes = [f"page {raw.page} (counted from 0) {raw.error}" for raw in self.pages.values() if raw.error]
-        good = [self.pages[number] for number in sorted(self.pages) if not self.pages[number].error]
-        if not good:
-            return self.refused("; ".join(notes[:3]) or "no page in it can be read")
-        texts = normalise([raw.text for raw in good])
-        pages = tuple(_page(self.document, raw, text) for raw, text in zip(good, texts))
-        return Document(
-            self.document, plain_name(self.path), self.sha256, self.count, "ok", _shorten(notes), pages
-        )
-
-
-def _page(document: str, raw: RawPage, text: str) -> Page:
-    return Page(
-        page_id=page_id(document, raw.page),
-        document=document,
-        page=raw.page,
-        image=image_location(raw.content_hash),
-        width=raw.width,
-        height=raw.height,
-        text=text,
-        content_hash=raw.content_hash,
-        text_source="pdf" if text else "none",
-    )
-
-
-def _shorten(notes: Sequence[str]) -> str:
-    rest = f"; and {len(notes) - 10} more pages" if len(notes) > 10 else ""
-    return "; ".join(notes[:10]) + rest
 
 
 class _Worker:
@@ -123,6 +59,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             env=_environment(),
+            process_group=0,
         )
         self.send({"root": str(root), "settings": settings.to_dict()})
         threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
@@ -151,7 +88,8 @@ class _Worker:
 
     def kill(self) -> int:
         """End the process; its exit status, negative for a signal."""
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # LibreOffice with it
         status = self.process.wait()
         assert self.process.stdin is not None
         try:
@@ -175,8 +113,9 @@ def _environment() -> dict[str, str]:
 
 def read_documents(
     tasks: Sequence[Task], root: Path, settings: IngestSettings, workers: int
-) -> Generator[Document, None, None]:
-    """Read every file in worker processes and give its record as soon as it is finished.
+) -> Generator[Document | RecognisedText, None, None]:
+    """Read every file in worker processes and give its record as soon as it is finished, and recognised texts before.
+
 
     The order is that of finishing. Records that did not change are the objects of ``Task.known``.
 
@@ -199,7 +138,7 @@ class _Supervisor:
         self.inbox: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
         self.workers = {self._new_worker() for _ in range(min(workers, len(tasks)))}
 
-    def run(self) -> Iterator[Document]:
+    def run(self) -> Iterator[Document | RecognisedText]:
         while self.left:
             nearest = min(worker.deadline for worker in self.workers)
             try:
@@ -235,7 +174,7 @@ class _Supervisor:
             worker.task = None
             worker.deadline = float("inf")
 
-    def _hear(self, worker: _Worker, answer: dict[str, Any]) -> Iterator[Document]:
+    def _hear(self, worker: _Worker, answer: dict[str, Any]) -> Iterator[Document | RecognisedText]:
         kind, task = answer.pop("kind"), worker.task
         worker.deadline = time.monotonic() + self.settings.page_seconds
         if kind == "ready":
@@ -249,8 +188,15 @@ class _Supervisor:
             task.sha256 = answer["sha256"]
         elif kind == "count":
             task.count = answer["count"]
+        elif kind == "converting":
+            task.converter = answer["program"]
+            worker.deadline = time.monotonic() + self.settings.office_seconds
+        elif kind == "recognising":
+            task.busy_page = answer["page"]
+            worker.deadline = time.monotonic() + self.settings.ocr_seconds
         elif kind == "page":
-            task.pages[answer["page"]] = RawPage(**answer)
+            if found := task.take(RawPage(**answer)):
+                yield found
         elif kind in ("same", "done"):
             self.left -= 1
             self._give_work(worker)
@@ -260,7 +206,7 @@ class _Supervisor:
             else:
                 yield task.finished(answer["error"])
 
-    def _replace(self, worker: _Worker, *, hung: bool) -> Iterator[Document]:
+    def _replace(self, worker: _Worker, *, hung: bool) -> Iterator[Document | RecognisedText]:
         """A worker hung or died: end it, start another, and settle the file it had."""
         status, task = worker.kill(), worker.task
         self.workers.discard(worker)
@@ -270,27 +216,49 @@ class _Supervisor:
         if task is None:
             self.workers.add(self._new_worker())
             return
-        limit = self.settings.page_seconds
-        cause = f"took longer than {limit:g} s" if hung else f"crashed its reader ({_exit_name(status)})"
-        task.lost += 1
+        cause = (
+            f"took longer than {self._limit(task):g} s"
+            if hung
+            else f"crashed its reader ({_exit_name(status)})"
+        )
         if task.count and task.next_page >= task.count:
             self.left -= 1  # every page was read; it fell over while closing the file
             yield task.finished("")
-        elif not task.count or task.lost > MAX_LOST_PAGES:
-            where = f"page {task.next_page} (counted from 0)" if task.count else "the file"
+        elif task.busy_page is not None:
+            _give_up_text(task, cause)
+            self.waiting.append(task)
+        elif not task.count or task.lost >= MAX_LOST_PAGES:
+            where = f"page {task.next_page} (counted from 0)" if task.count else task.converter or "the file"
             self.left -= 1
             yield task.refused(f"{where} {cause}")
         else:
             number = task.next_page
             task.pages[number] = RawPage(number, error=cause)
+            task.lost += 1
             self.waiting.append(task)
         if self.left:
             self.workers.add(self._new_worker())
 
+    def _limit(self, task: Task) -> float:
+        """The seconds that what it was doing may take."""
+        if task.busy_page is not None:
+            return self.settings.ocr_seconds
+        return (
+            self.settings.office_seconds if task.converter and not task.count else self.settings.page_seconds
+        )
+
+
+def _give_up_text(task: Task, cause: str) -> None:
+    """The text of the page being recognised is given up, and after some such pages that of all the rest."""
+    assert task.busy_page is not None
+    task.given_up[task.busy_page] = cause
+    if len(task.given_up) >= MAX_LOST_TEXTS:
+        for page in range(task.busy_page + 1, task.count):
+            task.given_up[page] = f"failed on {MAX_LOST_TEXTS} pages before"
+    task.busy_page = None
+
 
 def _exit_name(status: int) -> str:
-    import signal
-
     if status < 0:
         return f"signal {signal.Signals(-status).name}"
     return f"exit status {status}"

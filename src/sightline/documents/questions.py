@@ -8,7 +8,7 @@ document has one page. ``"split"`` decides the side of the whole document. ``"ki
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,9 @@ class Names:
     "reports/2023.pdf"), or that it ends in ("images/7.png" where the folder ``images`` was ingested).
     """
 
-    def __init__(self, documents: Iterable[str]) -> None:
+    def __init__(self, documents: Iterable[str], gone: Collection[str] = ()) -> None:
         self._exact = set(documents)
+        self._gone = Names(gone) if gone else None
         self._by_tail: dict[str, set[str]] = {}
         for name in self._exact:
             parts = name.split("/")
@@ -72,16 +73,20 @@ class Names:
         for start in range(1, len(parts)):
             if (tail := "/".join(parts[start:])) in self._exact:
                 return tail
+        if self._gone is not None:
+            return self._gone.find(name)
         raise DataError(f"document '{name}' is not in the folder")
 
 
-def read_questions(paths: Sequence[Path], documents: Iterable[str]) -> list[Asked]:
-    """The questions of all files, their documents found among ``documents``.
+def read_questions(
+    paths: Sequence[Path], documents: Iterable[str], gone: Collection[str] = ()
+) -> list[Asked]:
+    """The questions of all files, their documents found among ``documents``, else among those that are ``gone``.
 
     Raises:
         DataError: naming file and line of everything wrong, up to 20 at once.
     """
-    names, problems = Names(documents), Problems()
+    names, problems = Names(documents, gone), Problems()
     asked: list[Asked] = []
     first_use: dict[str, str] = {}
     sides: dict[str, Asked] = {}
@@ -124,7 +129,12 @@ def place_questions(
     questions: list[Question] = []
     dropped: list[str] = []
     for item in asked:
-        document = by_name[item.document]
+        document = by_name.get(item.document)
+        if document is None:
+            dropped.append(
+                f"{item.where}: question '{item.id}' is dropped because {item.document} is not in the folder any more"
+            )
+            continue
         if document.status != "ok":
             dropped.append(
                 f"{item.where}: question '{item.id}' is dropped because {item.document} was skipped"

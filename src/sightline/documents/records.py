@@ -11,6 +11,8 @@ from typing import Any, Literal
 from sightline.errors import ConfigError
 
 Status = Literal["ok", "skipped"]
+OcrMode = Literal["none", "missing", "all"]
+OCR_MODES: tuple[OcrMode, ...] = ("none", "missing", "all")
 SPLITS = ("train", "validation", "test")
 PERSON = "person"  # the origin of questions that nobody calls made
 
@@ -21,7 +23,7 @@ MAX_SIDE = 65_500
 # 50 metres at 72 points to the inch; the PDF format itself stops at 14,400 units.
 MAX_POINTS = 144_000
 # Raised when the same file and settings would give another page; older pages are then made again.
-PAGES_VERSION = 1
+PAGES_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,18 @@ class IngestSettings:
         pixels: the most pixels a page image has. PDF pages are rendered to this size, images are only
             ever made smaller; the aspect ratio is kept.
         page_seconds: a page that takes longer is given up, and the file with its second such page.
-        memory_mb: address space one worker may use, in MiB.
+        memory_mb: address space one worker may use, in MiB; recognising text takes more on top, see
+            `sightline.documents.ocr.MEMORY_MB`.
         max_pages: a document with more pages is refused.
         max_file_mb: a larger file is refused unread, in MiB.
         test_fraction: the share of documents set aside as test documents.
         seed: another seed splits the documents another way.
+        ocr: whose text is recognised from the page image: ``"missing"`` for pages without a text layer (none
+            where the extra ``ocr`` is not installed), ``"all"`` for every page of a PDF or image, ``"none"``.
+        ocr_seconds: recognising one page may take this long; the page is then kept without its text.
+        office_seconds: LibreOffice may take this long to convert one file.
+        all_frames: every frame of an animation is a page, not the first alone.
+        font: path of a TrueType or OpenType font for text, Markdown and HTML; ``""`` takes DejaVu.
     """
 
     pixels: int = 1_000_000
@@ -46,6 +55,11 @@ class IngestSettings:
     max_file_mb: int = 2048
     test_fraction: float = 0.2
     seed: int = 0
+    ocr: OcrMode = "missing"
+    ocr_seconds: float = 90.0
+    office_seconds: float = 180.0
+    all_frames: bool = False
+    font: str = ""
 
     def __post_init__(self) -> None:
         checks = (
@@ -55,6 +69,10 @@ class IngestSettings:
             ("max_pages", self.max_pages >= 1, "at least 1"),
             ("max_file_mb", self.max_file_mb >= 1, "at least 1"),
             ("test_fraction", 0.0 <= self.test_fraction <= 1.0, "between 0 and 1"),
+            ("ocr", self.ocr in OCR_MODES, f"one of {', '.join(OCR_MODES)}"),
+            ("ocr_seconds", self.ocr_seconds > 0, "above 0"),
+            ("office_seconds", self.office_seconds > 0, "above 0"),
+            ("font", not self.font or Path(self.font).is_file(), "a font file"),
         )
         for name, good, rule in checks:
             if not good:
@@ -76,9 +94,11 @@ class Page:
         width, height: of the page image, in pixels.
         text: the text layer, ``""`` where there is none.
         content_hash: SHA-256 of the image file.
-        text_source: ``"pdf"`` or ``"none"``.
-        language: ISO 639-1, ``""`` where unknown.
-        duplicate_of: the first page that is nearly the same, ``""`` where there is none.
+        text_source: where the text is from: ``"pdf"``, ``"office"``, ``"html"``, ``"text"`` (plain text and
+            Markdown), ``"ocr"``, or ``"none"``.
+        language: ISO 639-1 (639-3 where that has no code), ``""`` where there is too little text to tell.
+        image_hash: 64-bit perceptual hash of the image in hexadecimal, see `sightline.documents.likeness`.
+        duplicate_of: the page_id of the first page that is nearly the same, ``""`` for that one and all others.
     """
 
     page_id: str
@@ -91,10 +111,16 @@ class Page:
     content_hash: str
     text_source: str
     language: str = ""
+    image_hash: str = ""
     duplicate_of: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Page:
+        """A row of pages.parquet; columns of another version of Sightline are left out."""
+        return cls(**{name: values[name] for name in _PAGE_FIELDS if name in values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +136,9 @@ class Document:
         error: why it was skipped, or which of its pages were left out and why; else ``""``.
         pages: the pages read, in order.
         split: the side all its questions are on; None where skipped.
+        language: of most of its text; ``""`` where none could be told.
+        converter: the program and version that made a PDF of it first (``"LibreOffice 7.4.7.2"``); else ``""``.
+        ocr: mode and program that looked for text on its pages (``"missing: rapidocr 3.10.0"``); else ``""``.
     """
 
     document: str
@@ -120,6 +149,9 @@ class Document:
     error: str = ""
     pages: tuple[Page, ...] = ()
     split: str | None = None
+    language: str = ""
+    converter: str = ""
+    ocr: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -127,10 +159,30 @@ class Document:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Document:
         known = {name: values[name] for name in _DOCUMENT_FIELDS if name in values}
-        return cls(**{**known, "pages": tuple(Page(**page) for page in values.get("pages", ()))})
+        return cls(**{**known, "pages": tuple(map(Page.from_dict, values.get("pages", ())))})
 
     def with_pages(self, pages: Sequence[Page]) -> Document:
         return replace(self, pages=tuple(pages))
+
+
+@dataclass(frozen=True, slots=True)
+class RecognisedText:
+    """What OCR found on one page, kept in the journal because it is the slowest thing to do again.
+
+    Attributes:
+        document, sha256, page: the page, in a file with these bytes.
+        ocr: as `Document.ocr`.
+        text: raw; ``""`` where nothing was found.
+    """
+
+    document: str
+    sha256: str
+    page: int
+    ocr: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +217,7 @@ class Question:
         return tuple(page_id(self.document, page) for page in self.pages)
 
 
+_PAGE_FIELDS = tuple(item.name for item in fields(Page))
 _DOCUMENT_FIELDS = tuple(item.name for item in fields(Document))
 
 

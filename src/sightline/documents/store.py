@@ -5,7 +5,10 @@ pages.parquet           one row per page
 documents.parquet       one row per file of the ingested folder, read or refused
 questions.parquet       one row per question
 images/ab/abcd....jpg   page images by the SHA-256 of the file
-ingest.journal          only while a run is unfinished: the records of finished documents
+ingest.journal          only while a run is unfinished, see `sightline.documents.journal`
+.work/                  only while a run is unfinished: what LibreOffice works on
+
+Columns may be added to the tables without a new version; readers leave alone what they do not know.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sightline.documents.journal import JOURNAL
 from sightline.documents.records import PERSON, Document, Page, Question
 from sightline.errors import DataError
 from sightline.files import write_json
@@ -29,11 +33,10 @@ if TYPE_CHECKING:
 FORMAT = "sightline-dataset"
 VERSION = 1
 HEAD = "dataset.json"
-JOURNAL = "ingest.journal"
 QUESTIONS = "questions.parquet"
 # Questions come first: until the documents are replaced, too, they are compared with the old ones again.
 TABLES = (QUESTIONS, "pages.parquet", "documents.parquet")
-SYNC_SECONDS = 1.0
+WORK = ".work"
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 _QUESTION_COLUMNS = ("id", "query", "document", "pages", "split", "kind", "origin", "language")
 
@@ -97,60 +100,6 @@ def writing(root: Path) -> Iterator[None]:
         ) from error
 
 
-class Journal:
-    """Records of finished documents, appended one JSON line each, so that a killed run loses nothing.
-
-    The first line says which settings made the records; with other settings they are not used again.
-    A half-written last line, which a kill can leave, is cut off.
-    """
-
-    def __init__(self, root: Path, made_by: Mapping[str, Any]) -> None:
-        path = root / JOURNAL
-        header = json.dumps({"journal": VERSION, "made_by": dict(made_by)}, sort_keys=True)
-        self.documents: dict[str, Document] = {}
-        good = self._read(path, header) if path.is_file() else 0
-        self._file = path.open("r+b" if good else "wb")
-        self._file.truncate(good)
-        self._file.seek(good)
-        self._synced = time.monotonic()
-        if not good:
-            self._file.write(header.encode() + b"\n")
-            self.sync()
-
-    def _read(self, path: Path, header: str) -> int:
-        """Fill ``documents``; the number of bytes that are whole lines of this journal."""
-        good = 0
-        with path.open("rb") as file:
-            if file.readline() != header.encode() + b"\n":
-                return 0
-            good = file.tell()
-            for line in file:
-                try:
-                    record = Document.from_dict(json.loads(line))
-                except (ValueError, TypeError):
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                self.documents[record.document] = record
-                good += len(line)
-        return good
-
-    def add(self, record: Document) -> None:
-        """Append a record; it survives a kill at once and a power cut a second later."""
-        self._file.write(json.dumps(record.to_dict()).encode() + b"\n")
-        self._file.flush()
-        if time.monotonic() - self._synced > SYNC_SECONDS:
-            self.sync()
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
-
-    def close(self) -> None:
-        self._file.close()
-
-
 def write_dataset(
     root: Path, documents: Sequence[Document], questions: Sequence[Question], head: Mapping[str, Any]
 ) -> None:
@@ -176,24 +125,43 @@ def write_questions(root: Path, questions: Sequence[Question]) -> None:
         write_json(root / HEAD, {**head, "counts": counts})
 
 
-def prune_images(root: Path, documents: Iterable[Document]) -> None:
-    """Delete page images that no page uses any more, and what a killed run left half-written."""
+def prune(root: Path, documents: Iterable[Document]) -> None:
+    """Delete page images that no page uses any more, and what killed runs left half-written."""
     used = {page.image for document in documents for page in document.pages}
     for path in (root / "images").glob("??/*"):
         if path.relative_to(root).as_posix() not in used and path.suffix in (".jpg", ".tmp"):
             path.unlink()
+    for path in root.glob(f".{HEAD}.*.part"):
+        path.unlink()
+    shutil.rmtree(root / WORK, ignore_errors=True)
 
 
 def read_documents_table(root: Path) -> tuple[Document, ...]:
     """The documents of a finished dataset with their pages, in order."""
     pages: dict[str, list[Page]] = {}
     for row in _rows(root / "pages.parquet"):
-        page = Page(**row)
+        page = Page.from_dict(row)
         pages.setdefault(page.document, []).append(page)
     return tuple(
         Document.from_dict({**row, "pages": ()}).with_pages(pages.get(row["document"], ()))
         for row in _rows(root / "documents.parquet")
     )
+
+
+def document_names(root: Path) -> tuple[set[str], set[str]]:
+    """The documents of a finished dataset, and those of earlier runs that question files still name.
+
+    Both are empty where there is no finished dataset, or a damaged one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        head = read_head(root)
+        names = pq.read_table(root / "documents.parquet", columns=["document"])["document"].to_pylist()
+    except (DataError, OSError, pa.ArrowException):
+        return set(), set()
+    return set(names), set(head.get("gone", ()))
 
 
 def read_questions_table(root: Path) -> tuple[Question, ...]:
@@ -249,6 +217,9 @@ def _pages_table(documents: Sequence[Document]) -> pa.Table:
             "text": text,
             "content_hash": text,
             "text_source": text,
+            "language": text,
+            "image_hash": text,
+            "duplicate_of": text,
         }
     )
     return pa.Table.from_pylist([page.to_dict() for item in documents for page in item.pages], schema=schema)
@@ -257,7 +228,19 @@ def _pages_table(documents: Sequence[Document]) -> pa.Table:
 def _documents_table(documents: Sequence[Document]) -> pa.Table:
     import pyarrow as pa
 
-    names = ("document", "source", "sha256", "page_count", "pages", "status", "error", "split")
+    names = (
+        "document",
+        "source",
+        "sha256",
+        "page_count",
+        "pages",
+        "status",
+        "error",
+        "split",
+        "language",
+        "converter",
+        "ocr",
+    )
     types = {name: pa.int32() if name in ("page_count", "pages") else pa.string() for name in names}
     rows = [{**{name: getattr(item, name) for name in names}, "pages": len(item.pages)} for item in documents]
     return pa.Table.from_pylist(rows, schema=pa.schema(types))

@@ -3,7 +3,7 @@
 It reads tasks as JSON lines from standard input and answers with JSON lines on standard output; what it
 says in which order is in `sightline.documents.pool`, its only caller. It is a plain child process and
 not a multiprocessing one, so that nobody's ``__main__`` is imported again and nothing but Pillow and
-PDFium is loaded.
+PDFium is loaded. It leads a process group, which LibreOffice is in too: whoever ends the worker ends both.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sightline.documents.pages import RawPage, StorageError, check_file, hash_file, read_pages
+from sightline.documents import ocr
+from sightline.documents.pages import check_file, hash_file, read_pages
+from sightline.documents.rawpages import RawPage, StorageError
 from sightline.documents.records import IngestSettings
 from sightline.errors import SightlineError
 
@@ -35,18 +37,25 @@ def main() -> None:
     threading.Thread(target=_read_tasks, args=(tasks,), daemon=True).start()
     setup = json.loads(tasks.get())
     settings = IngestSettings(**setup["settings"])
-    _limit_memory(settings.memory_mb << 20)
+    _limit_memory((settings.memory_mb + (ocr.MEMORY_MB if settings.ocr != "none" else 0)) << 20)
     root = Path(setup["root"])
-    _send(answers, {"kind": "ready"})
+
+    def send(kind: str, **values: Any) -> None:
+        answers.write(json.dumps({"kind": kind, **values}) + "\n")
+        answers.flush()
+
+    send("ready")
     while True:
-        for answer in _handle(json.loads(tasks.get()), root, settings, answers):
-            _send(answers, answer)
+        for kind, values in _handle(json.loads(tasks.get()), root, settings, send):
+            send(kind, **values)
 
 
 def _read_tasks(tasks: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         tasks.put(line)
     # The parent closed the pipe or was killed: stop at once, in the middle of a page if need be.
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(0)
 
 
@@ -61,12 +70,9 @@ def _limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _send(answers: Any, answer: dict[str, Any]) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
-
-
-def _handle(task: dict[str, Any], root: Path, settings: IngestSettings, answers: Any) -> Iterator[dict]:
+def _handle(
+    task: dict[str, Any], root: Path, settings: IngestSettings, send: Callable[..., None]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     path = Path(task["path"])
     last = time.monotonic()
 
@@ -74,33 +80,53 @@ def _handle(task: dict[str, Any], root: Path, settings: IngestSettings, answers:
         nonlocal last
         if time.monotonic() - last > BEAT_SECONDS:
             last = time.monotonic()
-            _send(answers, {"kind": "beat"})
+            send("beat")
 
     try:
         check_file(path, settings)
-        if task["first"] == 0:
+        sha256 = task["sha256"]
+        if not sha256:
             sha256 = hash_file(path, beat)
             if sha256 == task["known"] and all((root / image).is_file() for image in task["images"]):
-                yield {"kind": "same"}
+                yield "same", {}
                 return
-            yield {"kind": "hash", "sha256": sha256}
-        for found in read_pages(path, root, settings, task["first"]):
+            yield "hash", {"sha256": sha256}
+        recogniser = ocr.PageRecogniser(
+            every=settings.ocr == "all",
+            known=_by_page(task["recognised"].get(sha256, {})),
+            given_up=_by_page(task["given_up"]),
+            starting=lambda page: send("recognising", page=page),
+        )
+        found_pages = read_pages(
+            path,
+            root,
+            settings,
+            task["first"],
+            recogniser if settings.ocr != "none" else None,
+            lambda program: send("converting", program=program),
+        )
+        for found in found_pages:
             if isinstance(found, RawPage):
-                yield {"kind": "page", **{name: getattr(found, name) for name in RawPage.__slots__}}
+                yield "page", {name: getattr(found, name) for name in RawPage.__slots__}
             else:
-                yield {"kind": "count", "count": found}
+                yield "count", {"count": found}
     except StorageError as error:
-        yield {"kind": "fatal", "error": str(error)}
+        yield "fatal", {"error": str(error)}
     except SightlineError as error:
-        yield {"kind": "done", "error": str(error)}
+        yield "done", {"error": str(error)}
     except MemoryError:
-        yield {"kind": "done", "error": f"reading it takes more than {settings.memory_mb:,} MiB of memory"}
+        yield "done", {"error": f"reading it takes more than {settings.memory_mb:,} MiB of memory"}
     except OSError as error:
-        yield {"kind": "done", "error": f"cannot be opened ({error.strerror or error})"}
+        yield "done", {"error": f"cannot be opened ({error.strerror or error})"}
     except Exception as error:  # whatever a hostile file makes a decoder raise, the other files go on
-        yield {"kind": "done", "error": f"cannot be read ({type(error).__name__}: {error})"[:500]}
+        yield "done", {"error": f"cannot be read ({type(error).__name__}: {error})"[:500]}
     else:
-        yield {"kind": "done", "error": ""}
+        yield "done", {"error": ""}
+
+
+def _by_page(values: dict[str, str]) -> dict[int, str]:
+    """JSON has no numbers as keys."""
+    return {int(page): text for page, text in values.items()}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from sightline.errors import MediaError, SightlineError
@@ -43,8 +43,12 @@ EXCLUDED_FORMATS: dict[str, str] = {
     "FPX": "a FlashPix container",
     "MIC": "an Image Composer container",
 }
+# Formats of documents, whose frames are pages. PSD and MPO hold layers and views, ICO sizes of one picture.
+_PAGED_FORMATS = ("TIFF", "DCX")
+_ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF", "FLI")
 _TRANSPOSE = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Image.Transpose
 _ORIENTATION_TAG = 0x0112
+_SUBFILE_TAG = 254  # of TIFF; bit 0: a smaller version of another frame
 
 
 class Fit(Protocol):
@@ -103,17 +107,79 @@ def open_image(
             return _upright_rgb(value)
     stream, name = open_reference(value, source=source, max_bytes=MAX_FILE_BYTES, policy=policy)
     with stream, _refusals(name), _identify(stream, name) as image:
-        _check_header(image, max_pixels, name)
-        if target_pixels is not None and image.format in ("JPEG", "MPO"):
-            scale = math.sqrt(min(1.0, target_pixels / (image.width * image.height)))
-            image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-        elif fit is not None and image.format in ("JPEG", "MPO"):
+        if target_pixels is None and fit is not None and image.format in ("JPEG", "MPO"):
+            _check_header(image, max_pixels, name)
             smaller = _decoded_smaller(image, fit)
             if smaller is not None:
                 return _upright_rgb(smaller)
-        image.load()
-        _check_size(image.size, max_pixels, name)  # containers learn their size while loading
-        return _upright_rgb(image)
+        return _decoded(image, name, max_pixels, target_pixels)
+
+
+class Frames:
+    """The frames of an opened image file, decoded one at a time; from `open_frames`."""
+
+    def __init__(self, image: ImageFile, name: str, max_pixels: int) -> None:
+        self._image, self._name, self._max_pixels = image, name, max_pixels
+
+    def pages(self, *, animated: bool = False) -> tuple[int, ...]:
+        """The frames that are pages of their own.
+
+        All of a TIFF's but previews of another frame, all of a multi-page fax's, and the first of an
+        animation's or of a file with layers.
+
+        Args:
+            animated: all frames of an animation instead.
+
+        Raises:
+            MediaError: when the file is damaged.
+        """
+        image = self._image
+        with _refusals(self._name):
+            kind = image.format
+            if not (kind in _PAGED_FORMATS or (animated and kind in _ANIMATED_FORMATS)):
+                return (0,)
+            count = getattr(image, "n_frames", 1)  # Pillow gives it to formats that can hold several
+            if kind != "TIFF":
+                return tuple(range(count))
+            numbers = []
+            for number in range(count):
+                image.seek(number)
+                if not image.tag_v2.get(_SUBFILE_TAG, 0) & 1:  # type: ignore[attr-defined]
+                    numbers.append(number)
+            return tuple(numbers) or (0,)
+
+    def load(self, number: int, *, target_pixels: int | None = None) -> Image:
+        """A frame, upright RGB; ``target_pixels`` as in `open_image`.
+
+        Raises:
+            MediaError: truncated, damaged or too large.
+        """
+        with _refusals(self._name):
+            self._image.seek(number)
+            return _decoded(self._image, self._name, self._max_pixels, target_pixels)
+
+
+@contextmanager
+def open_frames(
+    value: Any, *, source: str | None = None, max_pixels: int = MAX_PIXELS, policy: FetchPolicy = DEFAULT
+) -> Iterator[Frames]:
+    """An image file that may hold several frames; arguments and errors as in `open_image`."""
+    stream, name = open_reference(value, source=source, max_bytes=MAX_FILE_BYTES, policy=policy)
+    with stream, ExitStack() as opened:
+        with _refusals(name):
+            image = opened.enter_context(_identify(stream, name))
+        yield Frames(image, name, max_pixels)
+
+
+def _decoded(image: ImageFile, name: str, max_pixels: int, target_pixels: int | None) -> Image:
+    """The frame that the file is at, upright RGB."""
+    _check_header(image, max_pixels, name)
+    if target_pixels is not None and image.format in ("JPEG", "MPO"):
+        scale = math.sqrt(min(1.0, target_pixels / (image.width * image.height)))
+        image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+    image.load()
+    _check_size(image.size, max_pixels, name)  # containers learn their size while loading
+    return _upright_rgb(image)
 
 
 def image_size(value: Any, *, source: str | None = None, policy: FetchPolicy = DEFAULT) -> tuple[int, int]:
