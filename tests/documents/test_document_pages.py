@@ -8,7 +8,8 @@ import math
 import pytest
 from PIL import Image
 
-from sightline.documents.pages import RawPage, check_file, fit, hash_file, read_pages
+from sightline.documents.pages import check_file, hash_file, read_pages
+from sightline.documents.rawpages import RawPage, fit
 from sightline.documents.records import IngestSettings, image_location
 from sightline.errors import ConfigError, MediaError
 

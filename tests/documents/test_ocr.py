@@ -125,7 +125,7 @@ def test_without_the_extra(folder, tmp_path, monkeypatch):
 
 def test_text_in_columns_keeps_its_lines():
     image = Image.new("RGB", (900, 300), "white")
-    font = Fonts().sized("plain", 28)
+    font = Fonts().sized("plain", 14)
     pen = ImageDraw.Draw(image)
     for row, cells in enumerate((("Year", "Cost"), ("2020", "4,810"), ("2021", "5,120"))):
         for column, cell in enumerate(cells):

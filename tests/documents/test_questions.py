@@ -14,7 +14,7 @@ from sightline.documents.records import Document, IngestSettings, Page, image_lo
 from sightline.documents.splits import assign_splits, read_splits
 from sightline.errors import DataError
 
-SMALL = IngestSettings(pixels=40_000)
+SMALL = IngestSettings(pixels=40_000, ocr="none")
 
 
 def document(name: str, count: int = 3, present: tuple[int, ...] | None = None, sha256: str = "") -> Document:
@@ -268,7 +268,7 @@ def test_wrong_questions_stop_before_any_page_is_read(make_pdf, write_lines, tmp
     make_pdf(tmp_path / "in" / "a.pdf", ["x"])
     questions = write_lines(tmp_path / "q.jsonl", [{**GOOD, "document": "typo.pdf"}])
     with pytest.raises(DataError, match=r"q\.jsonl:1: document 'typo\.pdf' is not in the folder"):
-        ingest(tmp_path / "in", tmp_path / "out", questions=questions)
+        ingest(tmp_path / "in", tmp_path / "out", questions=questions, settings=SMALL)
     assert not (tmp_path / "out").exists()
 
 
@@ -276,9 +276,9 @@ def test_page_numbers_can_be_mended_without_reading_again(make_pdf, write_lines,
     make_pdf(tmp_path / "in" / "a.pdf", ["x"])
     questions = write_lines(tmp_path / "q.jsonl", [{**GOOD, "pages": [1]}])
     with pytest.raises(DataError, match="page 1 is outside"):
-        ingest(tmp_path / "in", tmp_path / "out", questions=questions)
+        ingest(tmp_path / "in", tmp_path / "out", questions=questions, settings=SMALL)
     write_lines(questions, [GOOD])
-    report = ingest(tmp_path / "in", tmp_path / "out", questions=questions)
+    report = ingest(tmp_path / "in", tmp_path / "out", questions=questions, settings=SMALL)
     assert (report.reused, report.questions) == (1, 1)
 
 
@@ -290,7 +290,7 @@ def test_real_charts_with_their_questions(shared, tmp_path):
         name = json.loads(line)["image"]
         (tmp_path / "in" / name).symlink_to(shared / "charts" / name)
     (tmp_path / "pairs.jsonl").write_text("\n".join(some), encoding="utf-8")
-    report = ingest(tmp_path / "in", tmp_path / "out", questions=tmp_path / "pairs.jsonl")
+    report = ingest(tmp_path / "in", tmp_path / "out", questions=tmp_path / "pairs.jsonl", settings=SMALL)
     data = Dataset.load(tmp_path / "out")
     assert (report.skipped, report.questions) == ((), 40)
     assert {len(pages) for pages in data.relevant().values()} == {1}

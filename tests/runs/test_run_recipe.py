@@ -15,6 +15,7 @@ from sightline.config.load import load_recipe, recipe_from
 from sightline.config.recipe import Recipe, TrainingConfig
 from sightline.documents.dataset import Dataset
 from sightline.documents.ingest import ingest
+from sightline.documents.records import IngestSettings
 from sightline.errors import ConfigError, DataError
 from sightline.runs.pages import train_rows
 from sightline.runs.settings import training_arguments
@@ -81,7 +82,7 @@ def test_a_dataset_without_questions_is_refused(tmp_path: Path) -> None:
     picture = Image.new("RGB", (60, 40), "white")
     ImageDraw.Draw(picture).rectangle((5, 5, 30, 30), fill="red")
     picture.save(tmp_path / "in" / "a.png")
-    ingest(tmp_path / "in", tmp_path / "out", workers=1)
+    ingest(tmp_path / "in", tmp_path / "out", workers=1, settings=IngestSettings(ocr="none"))
     with pytest.raises(DataError, match=r"(no split|no questions)"):
         run_recipe(recipe(tmp_path / "out", tmp_path / "run"))
 

@@ -17,8 +17,9 @@ _FILES: dict[Style, str] = {
     "bold": "DejaVuSans-Bold.ttf",
     "mono": "DejaVuSansMono.ttf",
 }
-# Widths are measured at one large size and scaled: hinting at small sizes would make them depend on the page.
-_MEASURE = 200
+# Pixels to a point. Glyphs have whole pixels as widths, so a text is measured at the size it is drawn at; drawn
+# at another one, lines would run over the margin, and where pages end would depend on how large they are.
+RASTER = 2.0
 # Letters up to here are in every font that could be chosen.
 _LATIN_END = "\u024f"
 
@@ -32,20 +33,20 @@ class Fonts:
 
     def __init__(self, own: str = "") -> None:
         self._own = own
-        self._widths: dict[tuple[Style, str], float] = {}
+        self._widths: dict[tuple[Style, float, str], float] = {}
         self._glyphs: dict[str, bool] = {}
 
     def sized(self, style: Style, size: float) -> FreeTypeFont:
-        """The font at a size in pixels."""
-        return _open(_path(style, self._own), size)
+        """The font at a size in points, for drawing with `RASTER` pixels to the point."""
+        return _open(_path(style, self._own), size * RASTER)
 
     def width(self, text: str, style: Style, size: float) -> float:
-        """Of a line of text, in the unit of ``size``."""
-        known = self._widths.get((style, text))
+        """Of a line of text, in points."""
+        known = self._widths.get((style, size, text))
         if known is None:
-            known = self.sized(style, _MEASURE).getlength(text) / _MEASURE
-            self._widths[style, text] = known
-        return known * size
+            known = self.sized(style, size).getlength(text) / RASTER
+            self._widths[style, size, text] = known
+        return known
 
     def lacking(self, text: str) -> int:
         """How many characters of a text the font has no picture of, and draws as a box."""
@@ -53,7 +54,7 @@ class Fonts:
 
     def _has(self, letter: str) -> bool:
         if letter not in self._glyphs:
-            font = self.sized("plain", 20)
+            font = self.sized("plain", 10)
             nothing = bytes(font.getmask("\U0010ffff"))
             self._glyphs[letter] = letter.isspace() or bytes(font.getmask(letter)) != nothing
         return self._glyphs[letter]

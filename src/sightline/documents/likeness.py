@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 
 _SIDE = 32
 _FREQUENCIES = 8
-# Coefficients of a page without content are rounding errors, whose signs mean nothing. One grey level over a
-# quarter of the page gives more than this.
-_BLANK = 4.0
-# A cell is 6 by 6 pixels of a page of a million: a digit of 9 points covers two.
-CELLS = 26_000
-# Grey levels of 255. Saving a page again (JPEG 60, half the pixels) moves the worst cell by about 12; another
-# digit moves one by 40 and more.
-MAX_CELL_DIFFERENCE = 24.0
+# Coefficients of a page without content are rounding errors, whose signs mean nothing; nine short lines give 1.
+_BLANK = 0.25
+# A cell is 4 by 4 pixels of a page of a million; a digit of 9 points covers four.
+CELLS = 60_000
+# Grey levels of 255. Saving a page of text again (JPEG 50 to 75, half to all of its pixels) moves the worst cell by
+# 5 to 11; another digit, or a point for a comma, by 16 and more.
+MAX_CELL_DIFFERENCE = 14.0
 MAX_ASPECT_DIFFERENCE = 0.02
 
 
@@ -36,7 +35,8 @@ def perceptual_hash(image: Image) -> str:
     import numpy as np
     from PIL.Image import Resampling
 
-    grey = image.convert("L").resize((_SIDE, _SIDE), Resampling.BOX, reducing_gap=None)
+    # Not rounded to whole grey levels, of which a page with few lines has only two or three.
+    grey = image.convert("L").convert("F").resize((_SIDE, _SIDE), Resampling.BOX)
     cosines_FC = _cosines()
     low_FF = cosines_FC @ np.asarray(grey, np.float64) @ cosines_FC.T
     values = low_FF.ravel()[1:]  # the first is the mean brightness
@@ -66,31 +66,30 @@ def same_picture(first: Path, second: Path) -> bool:
     """
     import numpy as np
 
-    one, other = _opened_size(first), _opened_size(second)
-    aspects = (one[0] / one[1], other[0] / other[1])
+    sizes = _size(first), _size(second)
+    aspects = [width / height for width, height in sizes]
     if max(aspects) > min(aspects) * (1 + MAX_ASPECT_DIFFERENCE):
         return False
-    scale = math.sqrt(CELLS / (one[0] * one[1]))
-    size = (max(1, round(one[0] * scale)), max(1, round(one[1] * scale)))
-    cells = [_cells(path, size) for path in (first, second)]
-    return float(np.abs(cells[0] - cells[1]).max()) <= MAX_CELL_DIFFERENCE
+    width, height = min(sizes)
+    scale = min(1.0, math.sqrt(CELLS / (width * height)))
+    grid = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return float(np.abs(_cells(first, grid) - _cells(second, grid)).max()) <= MAX_CELL_DIFFERENCE
 
 
-def _opened_size(path: Path) -> tuple[int, int]:
+def _size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
     with Image.open(path) as image:
         return image.size
 
 
-def _cells(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Mean grey levels of a grid of cells."""
+def _cells(path: Path, grid: tuple[int, int]) -> np.ndarray:
+    """The grey levels of a grid of cells."""
     import numpy as np
     from PIL import Image
 
     with Image.open(path) as image:
-        image.draft("L", (2 * size[0], 2 * size[1]))
-        grey = image.convert("L").resize(size, Image.Resampling.BOX)
+        grey = image.convert("L").resize(grid, Image.Resampling.LANCZOS)
     return np.asarray(grey, np.float32)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sightline.documents.fonts import Fonts, Style
+from sightline.documents.fonts import RASTER, Fonts, Style
 from sightline.documents.structure import Block
 
 if TYPE_CHECKING:
@@ -116,22 +116,21 @@ def draw(page: SetPage, size: tuple[int, int], fonts: Fonts) -> Image:
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
-    image = Pillow.new("RGB", size, "white")
+    image = Pillow.new("RGB", (round(PAGE[0] * RASTER), round(PAGE[1] * RASTER)), "white")
     pen = ImageDraw.Draw(image)
-    scale = size[0] / PAGE[0]
     top = _MARGIN
     for number, strip in enumerate(page.strips):
         top += strip.above if number else 0.0
         for mark in strip.marks:
-            x, y = (_MARGIN + mark.x) * scale, (top + mark.y) * scale
+            x, y = (_MARGIN + mark.x) * RASTER, (top + mark.y) * RASTER
             if isinstance(mark, _Box):
-                corner = (round(x + mark.width * scale), max(round(y), round(y + mark.height * scale) - 1))
+                corner = (round(x + mark.width * RASTER), max(round(y), round(y + mark.height * RASTER) - 1))
                 pen.rectangle(((round(x), round(y)), corner), fill=mark.colour)
             else:
-                font = fonts.sized(mark.style, mark.size * scale)
+                font = fonts.sized(mark.style, mark.size)
                 pen.text((x, y), mark.text, fill=_INK, font=font, anchor="ls")
         top += strip.height - strip.above
-    return image
+    return image.resize(size, Pillow.Resampling.LANCZOS)
 
 
 def _strips(block: Block, fonts: Fonts) -> Iterator[_Strip]:
