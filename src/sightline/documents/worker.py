@@ -2,12 +2,13 @@
 
 It reads tasks as JSON lines from standard input and answers with JSON lines on standard output; what it
 says in which order is in `sightline.documents.pool`, its only caller. It is a plain child process and
-not a multiprocessing one, so that nobody's ``__main__`` is imported again and nothing but Pillow and
+not a multiprocessing one, so that nobody's ``__main__`` is imported again and little but Pillow, numpy and
 PDFium is loaded. It leads a process group, which LibreOffice is in too: whoever ends the worker ends both.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import queue
@@ -44,6 +45,9 @@ def main() -> None:
         answers.write(json.dumps({"kind": kind, **values}) + "\n")
         answers.flush()
 
+    # Imported before the first page, whose time would go to it.
+    for name in ("numpy", "PIL.Image", "pypdfium2", "sightline.inputs.images"):
+        importlib.import_module(name)
     send("ready")
     while True:
         for kind, values in _handle(json.loads(tasks.get()), root, settings, send):
