@@ -315,7 +315,7 @@ def test_interrupt_ends_the_readers_and_keeps_what_was_read(make_pdf, tmp_path):
 def test_two_ingests_into_one_folder(folder, tmp_path):
     out = tmp_path / "out"
     ingest(folder, out, settings=SMALL)
-    with store.locked(out), pytest.raises(DataError, match="another ingest"):
+    with store.locked(out), pytest.raises(DataError, match="is writing here"):
         ingest(folder, out, settings=SMALL)
     ingest(folder, out, settings=SMALL)
 
