@@ -269,6 +269,7 @@ SENTENCES = [
     ("The valve cannot be replaced because the housing is welded.", "Why can the valve not be replaced?"),
     ("A heat pump is a device that moves heat from a cold place to a warm one.", "What is a heat pump?"),
     ("The fee for a lost card is $25.", "How much is the fee for a lost card?"),
+    ("About 45% of Americans say the bases are important to the U.S. military.", None),
     ("It was $25 in 2022.", None),
     ("This is a device that moves heat from a cold place.", None),
     ("They were founded in 1998.", None),

@@ -19,6 +19,7 @@ TERMS = Terms(["the harbour and the bank", "the harbour", "the"])
         ),
         ("teams will report progress on water quality to the board.", ["progress on water quality"]),
         ("the agency launched the certification programme in 2021.", ["certification programme"]),
+        ("staff clean the charging cradle with a dry cloth.", ["charging cradle with a dry cloth"]),
         ("it costs 12 dollars per day.", ["dollars per day"]),
         ("they were there.", []),
     ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from sightline.documents.generation.topics import VERBS
 from sightline.documents.generation.words import content_words, word_set
 
 _MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
@@ -131,6 +132,9 @@ def _share(sentence: str, inside: Callable[[str], str]) -> str | None:
     match = _SHARE.search(sentence)
     if match is None or is_vague(match["who"]) or len(match["rest"].split()) < 2:
         return None
+    last = match["rest"].split()[-1]
+    if len(last) == 1 or last in VERBS:
+        return None  # cut off at an abbreviation ("the U.S."), or before what is said
     rest = re.sub(
         r" (?:while|compared|although|and|but|than|with|as|including|whereas)$", "", match["rest"].strip()
     )

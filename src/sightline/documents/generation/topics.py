@@ -95,8 +95,8 @@ def _runs(sentence: str) -> Iterator[list[str]]:
         # Behind "to" or "will" stands a verb, in whatever form a list has it or not.
         a_verb = joined and before.casefold() in _BEFORE_VERBS and token.casefold() not in _LINKS
         if _belongs(token) and not a_verb:
-            # "launched the", "focused on": a verb, where "skilled workers" is none.
-            if run and run[-1].endswith("ed") and token.casefold() in ("the", "a", "an"):
+            # No noun stands right before an article: "launched the programme", "clean the filter".
+            if run and run[-1].casefold() not in _LINKS and token.casefold() in ("the", "a", "an"):
                 yield run[:-1]
                 run = []
             run.append(token)
