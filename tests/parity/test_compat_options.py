@@ -168,9 +168,23 @@ def test_what_is_set_is_the_model_s(tiny: Callable[[str], Path]) -> None:
     model.prompts = {"query": "ask: "}
     assert model.inner.prompts == {"query": "ask: "}
     assert model.to("cpu").eval() is model
-    assert model.max_seq_length == 64
-    with pytest.raises(ConfigError, match="'model_max_length': 32"):
-        model.max_seq_length = 32
+
+
+def test_a_length_limit_is_set(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    long = ["pump, valves, seals " * 6, "short"]
+    for room in ("SentenceTransformer", "CrossEncoder"):
+        folder = str(tiny("bert") if room == "SentenceTransformer" else bert_scores(tmp_path / "bert"))
+        ours, theirs = (getattr(side, room)(folder, device="cpu") for side in (compat, sentence_transformers))
+        asked = [long] if room == "CrossEncoder" else long
+        call = "predict" if room == "CrossEncoder" else "encode"
+        whole = getattr(ours, call)(asked)
+        for model in (ours, theirs):
+            model.max_seq_length = 12
+        assert ours.max_seq_length == theirs.max_seq_length == 12
+        same(getattr(ours, call)(asked), getattr(theirs, call)(asked))
+        assert np.abs(getattr(ours, call)(asked) - whole).max() > 1e-3
+    ours.save_pretrained(tmp_path / "saved")
+    assert compat.CrossEncoder(tmp_path / "saved", device="cpu").max_seq_length == 12
 
 
 def test_similarities(models: tuple[Any, Any]) -> None:

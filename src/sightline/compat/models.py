@@ -15,6 +15,7 @@ from sightline.compat.modules import named_dtype
 from sightline.compat.options import refuse, refuse_unknown
 from sightline.compat.results import encoded, scored
 from sightline.errors import ConfigError
+from sightline.inputs.processor import ItemProcessor
 from sightline.models.devices import usable_device
 from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
@@ -59,6 +60,10 @@ class Model(ABC):
     def _limit(self) -> int | None:
         """Tokens an item is cut at."""
 
+    @abstractmethod
+    def _processors(self) -> list[ItemProcessor]:
+        """What cuts items."""
+
     def _move(self, device: Any) -> None:
         if device is not None:
             self.inner.to(usable_device(device))
@@ -70,10 +75,14 @@ class Model(ABC):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
-        raise ConfigError(
-            "the length limit is set when the model is loaded: processor_kwargs={'model_max_length': "
-            f"{value}}} in place of max_seq_length = {value}"
-        )
+        for items in self._processors():
+            if items.tokenizer is not None:
+                items.tokenizer.model_max_length = value
+        if self._limit() != value:
+            raise ConfigError(
+                f"max_seq_length = {value}: the checkpoint sets a limit of {self._limit()} in the arguments of its "
+                "processor's calls; change it in sentence_bert_config.json"
+            )
 
     max_length = max_seq_length
 
@@ -219,6 +228,9 @@ class SentenceTransformer(Model):
         found: int | None = self.inner.preprocessor.max_tokens
         return found
 
+    def _processors(self) -> list[ItemProcessor]:
+        return [backbone.processor for backbone in self.inner.backbones().values()]
+
     def get_embedding_dimension(self) -> int:
         """Components of a vector."""
         return self.inner.truncate_dim or self.inner.embedding_dim
@@ -294,6 +306,9 @@ class CrossEncoder(Model):
     def _limit(self) -> int | None:
         found: int | None = self.inner.max_tokens
         return found
+
+    def _processors(self) -> list[ItemProcessor]:
+        return [self.inner.backbone.processor]
 
     def rank(
         self, query: Any, documents: Any, top_k: int | None = None, return_documents: bool = False,
