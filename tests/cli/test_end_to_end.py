@@ -155,6 +155,18 @@ def test_eval_compares_models(trained: Path) -> None:
     assert found["rows"][-1]["ndcg@10"] == pytest.approx(results["ndcg@10"], abs=1e-6)
 
 
+def test_a_finished_run_is_compared_with_a_model(trained: Path) -> None:
+    done = sightline(trained, "compare", "run", f"mini=text:{MODEL}", "--baseline", "untuned", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+    assert list(rows) == ["bm25", "untuned", "run", "mini"]
+    # The dataset is the run's, and the model that was tuned there is this one.
+    assert rows["mini"]["ndcg@10"] == pytest.approx(rows["untuned"]["ndcg@10"], abs=1e-6)
+    assert rows["run"]["cost"]["bytes_per_page"] == 1536
+    assert [cell["cost"]["bytes_per_page"] for cell in rows["run"]["cells"]] == [1536, 256]
+    assert rows["mini"]["cost"]["ms_per_query"] > 0
+
+
 def test_index_and_search(trained: Path) -> None:
     built = sightline(trained, "index", "pages", "-m", "run/final", "-o", "index")
     assert built.returncode == 0, built.stderr

@@ -25,6 +25,7 @@ from sightline.evaluation.results import (
     with_primary,
 )
 from sightline.evaluation.sharing import Search, encode_share, gather_vectors, shared_search
+from sightline.evaluation.storage import Cell, Cost, Storage
 from sightline.types import Embeddings
 
 if TYPE_CHECKING:
@@ -219,7 +220,13 @@ class RetrievalEvaluator(RecordedEvaluator):
         found.facts["similarity"] = similarity
         found.facts["embedding dimension"] = full
         found.facts["seconds"] = {**encoded.seconds, "search": round(time.perf_counter() - started, 3)}
-        self.last = replace(found, facets=self.facets)
+        cost = _cost(encoded)
+        cells = tuple(
+            Cell(Storage(dim), scores, replace(cost, bytes_per_page=cost.bytes_per_page * dim / full))
+            for dim, scores in found.by_dim.items()
+            if cost is not None
+        )
+        self.last = replace(found, facets=self.facets, cost=cost, cells=cells)
         return self.last
 
 
@@ -325,6 +332,19 @@ def _score(
         queries={qid: query_text(value) for qid, value in queries.items()},
         relevant=relevant,
         corpus_size=len(ids),
+    )
+
+
+def _cost(encoded: Encoded) -> Cost | None:
+    """What float32 vectors of this rank's documents take on average; searching them is not timed."""
+    documents = encoded.documents
+    if documents is None:
+        return None
+    vectors = len(documents) if documents.mask is None else int(documents.mask.sum())
+    return Cost(
+        bytes_per_page=Storage(documents.dim).bytes_per_vector * vectors / len(documents),
+        ms_per_page=1000 * encoded.seconds["encode corpus"] / len(documents),
+        pages=len(documents),
     )
 
 
