@@ -98,11 +98,11 @@ def mine_negatives(
         view: Fields = fields or ("text" if encoder is None else default_views(encoder)[0])
         if encoder is not None:
             check_views(encoder, [view])
+        plan = _plan(opened, view, split)
         if split != "train":
             logger.warning(
                 "negatives are mined among the %s documents; do not measure on what you train on", split
             )
-        plan = _plan(opened, view, split)
         cached = None if encoder is None else _cached(encoder, cache or root / EMBEDDINGS, bf16)
         facts = _facts(plan, opened, cached, bm25, reranker, rules or MiningRules())
         if _is_current(root, facts):
