@@ -92,3 +92,25 @@ def qwen3_vl(folder: Path, *, width: int = 2048) -> Path:
     facts = json.loads((folder / "config.json").read_text())
     assert facts["text_config"]["hidden_size"] == width
     return folder
+
+
+def dinov2(folder: Path) -> Path:
+    """A two-layer DINOv2 with its image processor; returns ``folder``."""
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    settings = {
+        "image_processor_type": "BitImageProcessor",
+        "size": {"shortest_edge": 64},
+        "crop_size": {"height": 56, "width": 56},
+        "image_mean": [0.48, 0.46, 0.41],
+        "image_std": [0.23, 0.22, 0.23],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder

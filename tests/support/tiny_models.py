@@ -116,7 +116,7 @@ def bert_tokenizer(folder: Path, limit: int = 64) -> int:
     return len(tokenizer)
 
 
-def bert(folder: Path, *, dropout: float = 0.1, seed: int = 0) -> Path:
+def bert(folder: Path, *, hidden: int = 32, dropout: float = 0.1, seed: int = 0) -> Path:
     """A two-layer BERT without Sentence Transformers files; returns ``folder``."""
     import torch
     from transformers import BertConfig, BertModel
@@ -124,7 +124,7 @@ def bert(folder: Path, *, dropout: float = 0.1, seed: int = 0) -> Path:
     size = bert_tokenizer(folder)
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
+        vocab_size=size, hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
         max_position_embeddings=64, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)

@@ -61,8 +61,9 @@ class ModelConfig:
     device: str | None = None
     """Where the model runs, for example "cpu" or "cuda:0"; inherited: the fastest device there is."""
 
-    attn_implementation: str | None = None
-    """Attention kernel: "eager", "sdpa" or "flash_attention_2"."""
+    attn_implementation: str | list[str] | None = None
+    """Attention kernel: "eager", "sdpa" or "flash_attention_2"; or several, of which the first that can run on this
+    machine is taken."""
 
     truncate_dim: int | None = None
     """Dimension the saved model cuts its embeddings to by default; training always uses all dimensions."""

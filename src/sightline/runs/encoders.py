@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError
 from sightline.evaluation.rows import Row
-from sightline.runs import lora
+from sightline.runs import attention, lora
 from sightline.runs.losses import build_loss, fits, inherited_options
 from sightline.runs.material import Material
 from sightline.runs.more import with_losses, with_rows
@@ -41,7 +41,8 @@ class EncoderSubject:
 
     def told(self) -> str:
         model = self.model
-        return f"{model.name_or_path}: {', '.join(model.modalities)}, {model.embedding_dim} dimensions"
+        size = f"{model.embedding_dim} dimensions{attention.told(self.recipe)}"
+        return f"{model.name_or_path}: {', '.join(model.modalities)}, {size}"
 
     def inherited(self) -> Mapping[str, Any]:
         return self._inherited
@@ -62,7 +63,7 @@ class EncoderSubject:
 
     def _left_out(self) -> dict[str, Any]:
         recipe, model = self.recipe, self.model
-        values: dict[str, Any] = {}
+        values = attention.settled(recipe)
         if recipe.model.dtype is None:
             values["model.dtype"] = str(model.dtype).removeprefix("torch.")
         if recipe.model.prompts is None and model.prompts:
@@ -146,8 +147,8 @@ def loading(recipe: Recipe) -> dict[str, Any]:
     """Keyword arguments of ``from_pretrained`` that `[model]` says."""
     config = recipe.model
     model_kwargs = dict(config.model_kwargs)
-    if config.attn_implementation is not None:
-        model_kwargs["attn_implementation"] = config.attn_implementation
+    if (kernel := attention.kernel_of(recipe)) is not None:
+        model_kwargs["attn_implementation"] = kernel.name
     processor_kwargs = dict(config.processor_kwargs)
     for name in ("min_pixels", "max_pixels"):
         value = getattr(config, name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError
 from sightline.evaluation.rows import Row
-from sightline.runs import lora
+from sightline.runs import attention, lora
 from sightline.runs.encoders import loading
 from sightline.runs.losses import build_loss, fits, inherited_options
 from sightline.runs.material import Material
@@ -47,10 +47,11 @@ class RerankerSubject:
         return rows if negatives is None else labelled_pairs(rows, negatives=negatives, seed=self._seed)
 
     def told(self) -> str:
-        return f"{self.recipe.model.name}: a reranker of {', '.join(self.model.modalities)}"
+        taken = ", ".join(self.model.modalities)
+        return f"{self.recipe.model.name}: a reranker of {taken}{attention.told(self.recipe)}"
 
     def inherited(self) -> Mapping[str, Any]:
-        values: dict[str, Any] = {}
+        values = attention.settled(self.recipe)
         if self.recipe.model.dtype is None:
             values["model.dtype"] = str(self.model.dtype).removeprefix("torch.")
         if self.recipe.model.prompts is None and self.model.prompts:
