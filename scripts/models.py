@@ -46,13 +46,7 @@ def page(facts: Sequence[Mapping[str, Any]]) -> str:
     Args:
         facts: as written by ``pytest --model-facts``; those of one row are put together.
     """
-    checks: dict[Row, set[str]] = {}
-    notes: dict[Row, set[str]] = {}
-    for fact in facts:
-        row = (fact["task"], fact["architecture"], fact["modality"])
-        checks.setdefault(row, set()).update(fact["checks"])
-        if fact["note"]:
-            notes.setdefault(row, set()).add(fact["note"])
+    checks, notes = _together(facts)
     numbers: dict[str, int] = {}
     lines = [HEAD]
     for task, title in TASKS.items():
@@ -71,6 +65,29 @@ def page(facts: Sequence[Mapping[str, Any]]) -> str:
         lines += [""] if rows else []
     lines += [f"{number}. {note}." for note, number in numbers.items()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def unexplained(facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows in which a check is missing and nobody says why."""
+    checks, notes = _together(facts)
+    return [
+        f"{architecture}, {modality} ({task}): not {', not '.join(missing)}"
+        for (task, architecture, modality), found in sorted(checks.items())
+        if (missing := [check for check in CHECKS if check not in found])
+        and (task, architecture, modality) not in notes
+    ]
+
+
+def _together(facts: Sequence[Mapping[str, Any]]) -> tuple[dict[Row, set[str]], dict[Row, set[str]]]:
+    """Checks and notes by row."""
+    checks: dict[Row, set[str]] = {}
+    notes: dict[Row, set[str]] = {}
+    for fact in facts:
+        row = (fact["task"], fact["architecture"], fact["modality"])
+        checks.setdefault(row, set()).update(fact["checks"])
+        if fact["note"]:
+            notes.setdefault(row, set()).add(fact["note"])
+    return checks, notes
 
 
 def _order(row: Row) -> tuple[str, list[int], str]:
@@ -93,9 +110,13 @@ def main() -> None:
         run = [sys.executable, "-m", "pytest", "-q", "-m", "models", f"--model-facts={FACTS}", "tests"]
         if subprocess.run(run, cwd=ROOT, check=False).returncode:
             sys.exit("the tests fail, so there is no table")
-        PAGE.write_text(page(read(FACTS)), encoding="utf-8")
-        return
-    wanted, there = page(read(facts)), PAGE.read_text(encoding="utf-8")
+        found = read(FACTS)
+        PAGE.write_text(page(found), encoding="utf-8")
+    else:
+        found = read(facts)
+    if rows := unexplained(found):
+        sys.exit("the tests give no reason (model_fact(..., note=)) for\n  " + "\n  ".join(rows))
+    wanted, there = page(found), PAGE.read_text(encoding="utf-8")
     if wanted != there:
         names = (str(PAGE.relative_to(ROOT)), "the test run")
         sys.stdout.writelines(

@@ -52,6 +52,19 @@ def test_checks_of_several_tests_make_one_row() -> None:
     assert SCRIPT["page"](facts[::-1]) == text
 
 
+def test_what_is_missing_needs_a_reason() -> None:
+    whole = ("loads", "trains", "saves", "agrees")
+    facts = [
+        fact("A", "text", *whole),
+        fact("B", "text", "loads", "trains", "saves", note="ST cannot read it"),
+        fact("C", "text", "loads", "trains"),
+        fact("C", "text", "saves"),
+        fact("C", "text", *whole, task="reranking"),
+    ]
+    assert SCRIPT["unexplained"](facts) == ["C, text (embedding): not agrees"]
+    assert SCRIPT["unexplained"](facts[:2]) == []
+
+
 def test_a_task_has_a_table_of_its_own() -> None:
     text = SCRIPT["page"]([fact("B", "text", "loads"), fact("A", "text", "loads", task="reranking")])
     assert (

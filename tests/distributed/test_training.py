@@ -5,33 +5,48 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from distributed.launching import all_well, launch
 from distributed.training_run import ROWS, train
+from support import tiny_models
 
 
-@pytest.mark.parametrize("kind", ["replicated", "sharded"])
-def test_two_ranks_end_where_one_process_ends(tmp_path: Path, kind: str) -> None:
-    alone, several = tmp_path / "alone", tmp_path / "several"
-    alone.mkdir()
-    several.mkdir()
-    all_well(launch("training_run.py", 2, str(several), kind))
-    expected = train(alone, 1)
+def check_same_end(several: Path, alone: Path, expected: dict[str, Any], *, rtol: float = 1e-5) -> None:
+    """Both ranks logged what one process did, shared the encoding, and ended with its weights."""
     got = [json.loads((several / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert got[0]["logs"] == got[1]["logs"], "every rank logs and returns the same"
     for mine, line in zip(got[0]["logs"], expected["logs"], strict=True):
-        assert mine == pytest.approx(line, rel=1e-5), line
+        assert mine == pytest.approx(line, rel=rtol), line
     assert [line for line in expected["logs"] if "eval_map" in line], "it did evaluate"
     assert got[0]["checkpoints"] == expected["checkpoints"] == ["checkpoint-2", "checkpoint-4"]
     # Queries and documents, twice: each rank encoded its share of them.
     assert expected["encoded"] == 4 * len(ROWS)
     assert [one["encoded"] for one in got] == [4 * 7, 4 * 6]
     torch.testing.assert_close(
-        torch.load(several / "weights.pt"), torch.load(alone / "weights.pt"), rtol=1e-5, atol=1e-6
+        torch.load(several / "weights.pt"), torch.load(alone / "weights.pt"), rtol=rtol, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("kind", ["replicated", "sharded"])
+def test_two_ranks_end_where_one_process_ends(tmp_path: Path, kind: str) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    all_well(launch("training_run.py", 2, str(tmp_path), kind))
+    check_same_end(tmp_path / kind, alone, train(alone, 1))
+
+
+def test_late_interaction_and_adapters_end_where_one_process_ends(tmp_path: Path) -> None:
+    """Trained and evaluated by MaxSim over token vectors; an adapter in a frozen model."""
+    tiny_models.bert(tmp_path / "bert", dropout=0.0)
+    all_well(launch("training_run.py", 2, str(tmp_path), "late", "adapter"))
+    for kind in ("late", "adapter"):
+        alone = tmp_path / f"{kind} alone"
+        alone.mkdir()
+        check_same_end(tmp_path / kind, alone, train(alone, 1, kind=kind))
 
 
 def test_a_rank_that_dies_ends_the_run_with_a_message(tmp_path: Path) -> None:
@@ -39,4 +54,4 @@ def test_a_rank_that_dies_ends_the_run_with_a_message(tmp_path: Path) -> None:
     assert [one.code for one in ended] == [1, -signal.SIGKILL]
     assert "LostRankError: rank 0 of 2 lost another rank while" in ended[0].errors
     assert "its process ended or stopped answering" in ended[0].errors
-    assert not list((tmp_path / "run").glob("checkpoint-*"))
+    assert not list((tmp_path / "dies" / "run").glob("checkpoint-*"))

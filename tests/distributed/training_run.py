@@ -1,4 +1,8 @@
-"""Run as one or several ranks: the Trainer on a tiny encoder. Arguments: output folder, kind of run."""
+"""Run as one or several ranks: the Trainer on a tiny encoder.
+
+Arguments: a folder, and the kinds of runs to be made one after the other, each in a folder of its name. The kinds
+``late`` and ``adapter`` read the checkpoint ``bert`` beside the folder.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,16 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from transformers import TrainerCallback
 
 from sightline.evaluation.retrieval import RetrievalEvaluator
+from sightline.losses.base import Loss
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
+from sightline.models.adapters import LoRA
+from sightline.models.encoder import Encoder
 from sightline.training.arguments import TrainingArguments
 from sightline.training.trainer import Trainer
 from sightline.training.weights import is_sharded, whole_state_dict
 from sightline.types import Embeddings
+from support.adapted import stir
 from training.conftest import TinyEncoder
 
 # Contents repeat; 13 rows in batches of 4 leave a last batch of one row.
@@ -45,6 +53,16 @@ class Encodes(TinyEncoder):
     encode_document = encode_query
 
 
+class Real(Encoder):
+    """An encoder that counts what it encoded."""
+
+    encoded = 0
+
+    def encode(self, inputs: Any, **options: Any) -> Embeddings:
+        self.encoded += len(inputs)
+        return super().encode(inputs, **options)
+
+
 class Dies(TrainerCallback):
     """Ends rank 1 at the beginning of the second step."""
 
@@ -62,6 +80,18 @@ class Sharded(Trainer):
         state.distributed_type = DistributedType.FSDP
         state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
         self.is_fsdp_enabled = True
+
+
+def subject(kind: str, folder: Path) -> tuple[Any, Loss, list[int]]:
+    """The model of a kind of run, its loss, and shorter dimensions to evaluate at."""
+    if kind == "late":
+        encoder = Real.from_pretrained(folder.parent / "bert", device="cpu", multi_vector=True)
+        return encoder, InfoNCE(temperature=1.0, symmetric=True, similarity="maxsim"), []
+    if kind == "adapter":
+        encoder = Real.from_pretrained(folder.parent / "bert", device="cpu")
+        encoder.add_adapter(LoRA(r=4))
+        return encoder, Matryoshka(InfoNCE(symmetric=True), (32, 8)), [4]
+    return Encodes(dropout=0.0), Matryoshka(InfoNCE(symmetric=True), (16, 8)), [4]
 
 
 def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **options: Any) -> dict[str, Any]:
@@ -88,18 +118,18 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
         fsdp=kind == "sharded" or None,
         **options,
     )
+    encoder, loss, dims = subject(kind, folder)
+    if arguments.process_index:
+        stir(encoder, seed=arguments.process_index)  # as a new layer starts differently on every rank
     evaluator = RetrievalEvaluator(
         {f"q{n}": row["anchor"] for n, row in enumerate(ROWS)},
         {f"d{n}": row["positive"] for n, row in enumerate(ROWS)},
         {f"q{n}": [f"d{n}"] for n in range(len(ROWS))},
-        dims=[4],
+        dims=dims,
     )
-    encoder = Encodes(dropout=0.0)
-    if arguments.process_index:
-        torch.nn.init.ones_(encoder.out[0].weight)  # as a new layer starts differently on every rank
     trainer = (Sharded if kind == "sharded" else Trainer)(
         encoder,
-        Matryoshka(InfoNCE(symmetric=True), (16, 8)),
+        loss,
         train_dataset=ROWS,
         eval_dataset=ROWS[:10],
         args=arguments,
@@ -110,6 +140,7 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
     compared = (
         "loss",
         "grad_norm",
+        "infonce",
         "infonce_dim8",
         "eval_loss",
         "eval_infonce_dim16",
@@ -133,10 +164,8 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
 
 
 if __name__ == "__main__":
-    kind = sys.argv[2]
-    train(
-        Path(sys.argv[1]),
-        int(os.environ["WORLD_SIZE"]),
-        kind=kind,
-        callbacks=[Dies()] if kind == "dies" else [],
-    )
+    for kind in sys.argv[2:]:
+        folder = Path(sys.argv[1]) / kind
+        folder.mkdir(exist_ok=True)
+        callbacks = [Dies()] if kind == "dies" else []
+        train(folder, int(os.environ["WORLD_SIZE"]), kind=kind, callbacks=callbacks)

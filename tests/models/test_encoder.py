@@ -21,7 +21,7 @@ from sightline.models.encoder import Encoder
 from sightline.modules.heads import Dense, Normalize
 from sightline.modules.pooling import Pooling
 from sightline.types import Embeddings
-from support.fixtures import TEXTS
+from support.fixtures import TEXTS, many_texts
 
 TinyEncoder = Callable[[str], Encoder]
 
@@ -32,31 +32,12 @@ def prompted(tiny_encoder: TinyEncoder) -> Encoder:
     return Encoder(list(tiny_encoder("bert").parts), prompts=prompts, default_prompt_name="other").eval()  # type: ignore[arg-type]
 
 
-def many_texts(count: int = 60) -> list[str]:
-    words = [
-        "the",
-        "annual",
-        "report",
-        "shows",
-        "operating",
-        "costs",
-        "of",
-        "northern",
-        "plants",
-        "and",
-        "a",
-        "pump",
-    ]
-    random = np.random.default_rng(3)
-    return [" ".join(random.choice(words, size=random.integers(1, 20))) for _ in range(count)]
-
-
 def alone(encoder: Encoder, values: list[Any], **options: Any) -> torch.Tensor:
     return torch.cat([encoder.encode(value, **options).values for value in values])
 
 
 def test_the_order_of_mixed_lengths_is_kept(tiny_encoder: TinyEncoder) -> None:
-    encoder, texts = tiny_encoder("bert"), many_texts()
+    encoder, texts = tiny_encoder("bert"), many_texts(60)
     assert torch.allclose(encoder.encode(texts).values, alone(encoder, texts), atol=1e-5)
 
 

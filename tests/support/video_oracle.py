@@ -64,7 +64,10 @@ def inputs(modalities: Any) -> dict[str, list[Any]]:
         "messages": [[{"role": "user", "content": content}]],
     }
     if "audio" in modalities:
-        given["audio"] = clips()
+        from support.fixtures import make_pictures
+        from support.zoo.inputs import TEXTS
+
+        given["text"], given["image"], given["audio"] = list(TEXTS), make_pictures(), clips()
         given["video"] = [filmed("short"), filmed("tall")]  # Qwen2.5-Omni enlarges each frame to 128 tokens
     return given
 

@@ -23,6 +23,7 @@ from sightline.training.arguments import TrainingArguments
 from sightline.training.trainer import Trainer
 from support.adapted import stir, trained
 from support.fixtures import TEXTS
+from support.run_arguments import maker
 
 ROWS = [
     {"anchor": f"pump number {number}", "positive": "valve " * (number % 7) + str(number % 12)}
@@ -32,14 +33,7 @@ ROWS = [
 
 @pytest.fixture
 def make_arguments(tmp_path: Path) -> Callable[..., TrainingArguments]:
-    def make(folder: str = "run", **options: Any) -> TrainingArguments:
-        options = {
-            "max_steps": 4, "per_device_train_batch_size": 8, "learning_rate": 1e-2, "logging_steps": 1,
-            "save_strategy": "no", "disable_tqdm": True, "dataloader_num_workers": 0, "report_to": "none",
-        } | options  # fmt: skip
-        return TrainingArguments(output_dir=str(tmp_path / folder), **options)
-
-    return make
+    return maker(tmp_path, max_steps=4, per_device_train_batch_size=8, learning_rate=1e-2)
 
 
 @pytest.fixture

@@ -20,18 +20,12 @@ from sightline.training.random_state import undisturbed
 from sightline.training.seeds import seeded
 from sightline.training.trainer import Trainer
 from sightline.types import Batch, Embeddings
+from support.run_arguments import maker
 
 
 @pytest.fixture
 def make_arguments(tmp_path: Path) -> Callable[..., TrainingArguments]:
-    def make(folder: str = "run", **options: Any) -> TrainingArguments:
-        options = {
-            "num_train_epochs": 1, "per_device_train_batch_size": 4, "learning_rate": 5e-3, "logging_steps": 1,
-            "save_strategy": "no", "disable_tqdm": True, "dataloader_num_workers": 0, "report_to": "none",
-        } | options  # fmt: skip
-        return TrainingArguments(output_dir=str(tmp_path / folder), **options)
-
-    return make
+    return maker(tmp_path, num_train_epochs=1, per_device_train_batch_size=4, learning_rate=5e-3)
 
 
 class DrawingEvaluator:

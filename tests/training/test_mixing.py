@@ -25,17 +25,15 @@ from sightline.training.mixing import STRIDE, MixedOrder, MixedRows, setting_of
 from sightline.training.rows import as_rows, named_rows, training_set
 from sightline.training.sampling import BatchOrder
 from sightline.training.trainer import Trainer
+from support.run_arguments import run_arguments
 
 PAIRS = [{"question": f"what about pump {n}", "answer": f"all of pump {n}"} for n in range(12)]
 SCORED = [{"first": f"valve {n}", "second": f"valve {n % 3} report", "score": (n % 3) / 2} for n in range(20)]
 
 
 def arguments(folder: Path, **options: Any) -> TrainingArguments:
-    defaults: dict[str, Any] = {
-        "output_dir": str(folder), "per_device_train_batch_size": 4, "num_train_epochs": 2, "learning_rate": 1e-2,
-        "logging_steps": 1, "save_strategy": "no", "dataloader_num_workers": 0, "disable_tqdm": True,
-    }  # fmt: skip
-    return TrainingArguments(**(defaults | options))
+    usual = {"per_device_train_batch_size": 4, "num_train_epochs": 2, "learning_rate": 1e-2}
+    return run_arguments(folder, **(usual | options))
 
 
 def which(batch: list[int]) -> int:

@@ -30,6 +30,7 @@ from sightline.training.step import Step
 from sightline.training.trainer import Trainer
 from sightline.types import Batch
 from support.reranker_rows import lists, samples, triplets
+from support.run_arguments import maker
 from support.tiny_rerankers import bert_scores
 
 TRAIN, HELD_OUT = triplets(96, seed=1, topics=4), triplets(24, seed=2, topics=4)
@@ -54,14 +55,9 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_arguments(tmp_path: Path) -> Callable[..., TrainingArguments]:
-    def make(name: str = "run", **options: Any) -> TrainingArguments:
-        options = {
-            "num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1,
-            "save_strategy": "no", "disable_tqdm": True, "dataloader_num_workers": 0, "token_budget": 200,
-        } | options  # fmt: skip
-        return TrainingArguments(output_dir=str(tmp_path / name), **options)
-
-    return make
+    return maker(
+        tmp_path, num_train_epochs=1, per_device_train_batch_size=8, learning_rate=1e-3, token_budget=200
+    )
 
 
 def load(folder: Path) -> Reranker:

@@ -19,6 +19,7 @@ from sightline.training.arguments import TrainingArguments
 from sightline.training.mixing import STRIDE, MixedOrder
 from sightline.training.streams import Stream, StreamSettings, is_stream
 from sightline.training.trainer import Trainer
+from support.run_arguments import run_arguments
 
 ROWS = [{"q": f"what about pump {n}", "d": f"all of pump {n}"} for n in range(30)]
 SCORED = [{"a": f"valve {n}", "b": f"valve {n % 3} report", "score": (n % 3) / 2} for n in range(10)]
@@ -40,11 +41,8 @@ class Counting:
 
 
 def arguments(folder: Path, **options: Any) -> TrainingArguments:
-    defaults: dict[str, Any] = {
-        "output_dir": str(folder), "per_device_train_batch_size": 4, "max_steps": 6, "learning_rate": 1e-2,
-        "logging_steps": 1, "save_strategy": "no", "dataloader_num_workers": 0, "disable_tqdm": True,
-    }  # fmt: skip
-    return TrainingArguments(**(defaults | options))
+    usual = {"per_device_train_batch_size": 4, "max_steps": 6, "learning_rate": 1e-2}
+    return run_arguments(folder, **(usual | options))
 
 
 def test_what_is_a_stream() -> None:

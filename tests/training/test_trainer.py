@@ -18,20 +18,16 @@ from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
 from sightline.training.arguments import TrainingArguments
 from sightline.training.trainer import Trainer
+from support.run_arguments import maker
 
 LOSS = Matryoshka(InfoNCE(), (16, 8))
 
 
 @pytest.fixture
 def make_arguments(tmp_path: Path) -> Callable[..., TrainingArguments]:
-    def make(folder: str = "run", **options: Any) -> TrainingArguments:
-        options = {
-            "num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 5e-3, "logging_steps": 1,
-            "save_strategy": "no", "disable_tqdm": True, "dataloader_num_workers": 0, "token_budget": 60,
-        } | options  # fmt: skip
-        return TrainingArguments(output_dir=str(tmp_path / folder), **options)
-
-    return make
+    return maker(
+        tmp_path, num_train_epochs=2, per_device_train_batch_size=8, learning_rate=5e-3, token_budget=60
+    )
 
 
 class ScriptedEvaluator:

