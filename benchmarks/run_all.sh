@@ -20,7 +20,7 @@ run() {
   run train_text.py --rounds "$rounds"
   run train_pages.py --rounds "$rounds"
   run growth.py --rounds "$(( rounds < 3 ? rounds : 3 ))"
-  for script in loss evaluation mining encode rerank images; do
+  for script in loss late evaluation mining encode rerank images; do
     if [ -f "$script.py" ]; then run "$script.py" --rounds "$rounds"; fi
   done
   run hardware.py profile

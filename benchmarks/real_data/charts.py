@@ -9,10 +9,8 @@ be expected; a pretrained vision-language model takes its place in practice.
 
 from __future__ import annotations
 
-import torch
-from common import composed, judge, learn, one_right, pairs, shuffled, tell
+from common import Question, composed, one_right, pairs, shuffled, small_vit, teach
 from PIL import Image
-from transformers import ViTConfig, ViTModel
 
 HELD_OUT = 100
 SIDE = 128
@@ -30,27 +28,18 @@ def main() -> None:
         else:
             # Two texts per chart: what is asked and what is answered.
             seen += [{"text": {"text": line[key]}, "chart": chart} for key in ("query", "answer")]
-    torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=192, num_hidden_layers=4, num_attention_heads=3, intermediate_size=384, image_size=SIDE,
-        patch_size=16, hidden_dropout_prob=0.1,
-    )  # fmt: skip
     settings = {
         "image_processor_type": "ViTImageProcessor", "size": {"height": SIDE, "width": SIDE},
         "image_mean": [0.9, 0.9, 0.9], "image_std": [0.25, 0.25, 0.25],
     }  # fmt: skip
-    encoder = composed(ViTModel(config), settings, "preprocessor_config.json", "image")
-    queries, answers = [{"text": query} for query, _ in held], [chart for _, chart in held]
-    before = judge(encoder, queries, answers, one_right(HELD_OUT))
-    seconds = learn(encoder, seen, epochs=12, batch_size=64, learning_rate=5e-4)
-    after = judge(encoder, queries, answers, one_right(HELD_OUT))
-    tell(
+    encoder = composed(small_vit(SIDE, 16, 384), settings, "preprocessor_config.json", "image")
+    question = Question(
         f"Question -> chart, {HELD_OUT} unseen charts, {len(seen) // 2} to learn from",
-        before,
-        after,
-        seconds,
-        encoder,
+        [{"text": query} for query, _ in held],
+        [chart for _, chart in held],
+        one_right(HELD_OUT),
     )
+    teach(encoder, seen, question, epochs=12, batch_size=64, learning_rate=5e-4)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import ViTConfig, ViTModel
 
 from sightline.demo.model import minilm_folder
 from sightline.losses.contrastive import InfoNCE
@@ -58,6 +59,22 @@ def composed(model: Any, settings: Mapping[str, Any], file: str, modality: str, 
     text = Encoder.from_pretrained(minilm_folder(), device="cpu")
     torch.manual_seed(seed)
     return Encoder.from_routes({"text": text, modality: tower}, dim=text.embedding_dim)
+
+
+def small_vit(side: int, patch: int, width: int) -> ViTModel:
+    """A vision transformer of four layers with random weights, for square images.
+
+    Args:
+        side: of an image, in pixels.
+        patch: side of a patch.
+        width: of the layers between.
+    """
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=192, num_hidden_layers=4, num_attention_heads=3, intermediate_size=width, image_size=side,
+        patch_size=patch, hidden_dropout_prob=0.1,
+    )  # fmt: skip
+    return ViTModel(config)
 
 
 def learn(
@@ -145,3 +162,39 @@ def tell(title: str, before: Judged, after: Judged, seconds: float, encoder: Enc
 def one_right(number: int) -> np.ndarray:
     """Query i is answered by answer i alone."""
     return np.eye(number, dtype=bool)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked before and after training.
+
+    Attributes:
+        title: for the heading.
+        queries: texts, or whatever is to find the answers.
+        answers: items.
+        right: (queries, answers) bool.
+    """
+
+    title: str
+    queries: Sequence[Any]
+    answers: Sequence[Any]
+    right: np.ndarray
+
+
+def teach(encoder: Encoder, seen: Sequence[Mapping[str, Any]], *questions: Question, **settings: Any) -> None:
+    """Asks, trains, asks again, and prints a table per question.
+
+    Args:
+        encoder: of `composed`.
+        seen: rows to learn from.
+        questions: about items that are not among them.
+        settings: of `learn`.
+    """
+
+    def asked() -> list[Judged]:
+        return [judge(encoder, one.queries, one.answers, one.right) for one in questions]
+
+    before = asked()
+    seconds = learn(encoder, seen, **settings)
+    for question, was, now in zip(questions, before, asked(), strict=True):
+        tell(question.title, was, now, seconds, encoder)

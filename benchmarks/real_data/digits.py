@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from common import composed, judge, learn, pairs, shuffled, tell
+from common import Question, composed, pairs, shuffled, teach
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -43,18 +43,18 @@ def main() -> None:
     words = sorted({row["word"] for row in rows})
     right = np.array([[row["word"] == word for row in held] for word in words])
     answers = [row["recording"] for row in held]
-    before = judge(encoder, words, answers, right), judge_words(encoder, words, held)
-    seconds = learn(encoder, seen, epochs=40, batch_size=32, learning_rate=1e-3, temperature=0.1)
-    after = judge(encoder, words, answers, right), judge_words(encoder, words, held)
     title = f"{len(held)} recordings by unseen speakers, {len(seen)} to learn from"
-    tell(f"Text -> spoken digit: {title}", before[0], after[0], seconds, encoder)
-    tell(f"Spoken digit -> text: {title}", before[1], after[1], seconds, encoder)
-
-
-def judge_words(encoder: object, words: list[str], held: list[dict[str, object]]) -> object:
-    """The other direction, which has more queries: which of the ten words is spoken?"""
-    right = np.array([[row["word"] == word for word in words] for row in held])
-    return judge(encoder, [row["recording"] for row in held], words, right)
+    teach(
+        encoder,
+        seen,
+        Question(f"Text -> spoken digit: {title}", words, answers, right),
+        # The other direction, which has more queries: which of the ten words is spoken?
+        Question(f"Spoken digit -> text: {title}", answers, words, right.T),
+        epochs=40,
+        batch_size=32,
+        learning_rate=1e-3,
+        temperature=0.1,
+    )
 
 
 if __name__ == "__main__":

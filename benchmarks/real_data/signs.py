@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import composed, judge, learn, one_right, pairs, shuffled, tell
+from common import Question, composed, one_right, pairs, shuffled, teach
 from transformers import VideoMAEConfig, VideoMAEModel
 
 from sightline.inputs.media import load_video
@@ -65,11 +65,9 @@ def main() -> None:
         "crop_size": {"height": SIDE, "width": SIDE}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.1, 0.1, 0.1],
     }  # fmt: skip
     encoder = composed(VideoMAEModel(config), settings, "video_preprocessor_config.json", "video")
-    right = one_right(len(words))
-    before = judge(encoder, words, held, right)
-    seconds = learn(encoder, seen, epochs=15, batch_size=30, learning_rate=1e-3, temperature=0.1)
-    after = judge(encoder, words, held, right)
-    tell(f"Word -> sign video, unseen frames of {len(words)} clips", before, after, seconds, encoder)
+    title = f"Word -> sign video, unseen frames of {len(words)} clips"
+    question = Question(title, words, held, one_right(len(words)))
+    teach(encoder, seen, question, epochs=15, batch_size=30, learning_rate=1e-3, temperature=0.1)
 
 
 if __name__ == "__main__":
