@@ -2,8 +2,8 @@
 
 Two things stand in for what a recipe names: a tiny model of the same architecture with random weights
 (`model.name`, `model.routes`) and a tiny table in the layout of the published one, or a few ingested pages
-(`data.dataset`, `more.NAME.dataset`). Nothing else is overridden. Flash attention has no kernel on a CPU: there the recipe's second choice
-is taken, and the log says so.
+(`data.dataset`, `more.NAME.dataset`). Nothing else is overridden. Flash attention has no kernel on a CPU: there the
+recipe's second choice is taken, and the log says so.
 """
 
 from __future__ import annotations
