@@ -156,7 +156,7 @@ def test_eval_compares_models(trained: Path) -> None:
 
 
 def test_a_finished_run_is_compared_with_a_model(trained: Path) -> None:
-    done = sightline(trained, "compare", "run", f"mini=text:{MODEL}", "--baseline", "untuned", "--json")
+    done = sightline(trained, "compare", "run", f"mini=text:{MINILM}", "--baseline", "untuned", "--json")
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
     assert list(rows) == ["bm25", "untuned", "run", "mini"]
