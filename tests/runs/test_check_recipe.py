@@ -123,6 +123,14 @@ def test_items_against_the_model(tmp_path: Path, tiny: Tiny) -> None:
     assert "240 x 320 pixels become" in kinds["reduced"].message
 
 
+def test_data_are_checked_where_the_model_is_not_at_hand(tmp_path: Path) -> None:
+    data = broken(tmp_path / "data").write()
+    diagnosis = check_data(
+        recipe=recipe(tmp_path / "no model", data, tmp_path / "run"), estimate=True
+    ).diagnosis
+    assert {one.kind for one in diagnosis.findings} == {"missing-page", "not-examined"}
+
+
 def test_what_a_run_would_take(tmp_path: Path, tiny: Tiny) -> None:
     data = healthy(tmp_path / "data").write()
     plan = recipe(tiny("bert"), data, tmp_path / "run", "training.max_steps=40")

@@ -16,7 +16,7 @@ from sightline.documents.doctor.contents import Contents
 from sightline.documents.doctor.examined import Examined
 from sightline.documents.doctor.findings import Case, Diagnosis
 from sightline.documents.doctor.question_checks import check_text
-from sightline.errors import ConfigError, DataError
+from sightline.errors import CheckpointError, ConfigError, DataError
 from sightline.runs.sources import OpenTable, PageSource, Source, TableSource
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def check_data(
     Raises:
         DataError: there is nothing that can be read.
         ConfigError: neither data nor a recipe; the recipe is wrong.
-        CheckpointError: the recipe's model cannot be read.
+        CheckpointError: the estimate needs the recipe's model, and it cannot be read.
     """
     if recipe is not None:
         if data is not None:
@@ -197,7 +197,11 @@ def _limits(recipe: Recipe) -> list[Check]:
 
     if recipe.model.kind == "reranker":
         return [_pairs_are_not_counted]
-    encoder = shape_of(recipe)
+    try:
+        encoder = shape_of(recipe)
+    except CheckpointError as error:  # the data can be looked at all the same
+        case = Case("not-examined", "the model", str(error))
+        return [lambda _: [case]]
     views = () if recipe.data.columns else (*recipe.trained_fields, *recipe.evaluated_fields)
     prompts = {role: encoder.prompt_for(role) for role in ("query", "document")}
     checks: list[Check] = [Limits(encoder.preprocessor, encoder.modalities, views, prompts)]
