@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,24 @@ def test_pages_that_are_blank_repeated_or_nearly_so(tmp_path: Path) -> None:
     assert kinds["several-answers"] == ("q0",)
     assert kinds["similar-answer"] == ("q2",)
     assert set(kinds) == {"blank", "duplicate", "near-duplicate", "several-answers", "similar-answer"}
+
+
+def test_what_ingestion_has_compared_is_believed(tmp_path: Path) -> None:
+    builder = healthy(tmp_path / "data")
+    builder.document(
+        "e.pdf", "test", [(jpeg(picture(0), quality=80), ""), (jpeg(picture(1), quality=80), "")]
+    )
+    builder.ask("like", "What is on the copy?", "e.pdf", 0)
+    builder.ask("unlike", "What is on the other form?", "e.pdf", 1)
+    likes = {"e.pdf#p0": "a.pdf#p0"}
+    builder.documents = [
+        item.with_pages(
+            [replace(one, image_hash="1" * 16, duplicate_of=likes.get(one.page_id, "")) for one in item.pages]
+        )
+        for item in builder.documents
+    ]
+    checked = check(builder)
+    assert found(checked.diagnosis) == {"near-duplicate": ("e.pdf#p0",), "near-leak": ("like",)}
 
 
 def test_texts_that_differ_in_a_word_are_nearly_the_same(tmp_path: Path) -> None:

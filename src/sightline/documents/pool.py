@@ -17,26 +17,18 @@ in one file no more are tried.
 
 from __future__ import annotations
 
-import json
-import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from sightline.documents.child import START_SECONDS, Child, exit_name
 from sightline.documents.rawpages import RawPage
 from sightline.documents.records import Document, IngestSettings, RecognisedText
 from sightline.documents.tasks import Task
 from sightline.errors import DataError
 
-START_SECONDS = 120.0
 MAX_LOST_PAGES = 1
 MAX_LOST_TEXTS = 3
 # Decoders leave their address space in pieces, and the limit counts it; a new process starts clean.
@@ -46,69 +38,29 @@ FILES_PER_WORKER = 200
 class _Worker:
     """A child process, its clock and the task it has."""
 
-    def __init__(self, root: Path, settings: IngestSettings, inbox: queue.SimpleQueue) -> None:
+    def __init__(self, root: Path, settings: IngestSettings, inbox: _Inbox) -> None:
         self.task: Task | None = None
         self.ready = False
         self.files = 0
         self.deadline = time.monotonic() + START_SECONDS
-        # Its standard error; read only when it does not start. Closed by whoever ends the worker.
-        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sightline.documents.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            env=_environment(),
-            process_group=0,
+        self.child = Child(
+            "sightline.documents.worker",
+            {"root": str(root), "settings": settings.to_dict()},
+            lambda answer: inbox.put((self, answer)),
         )
-        self.send({"root": str(root), "settings": settings.to_dict()})
-        threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
-
-    def _listen(self, inbox: queue.SimpleQueue) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as stream:
-            for line in stream:
-                if line.endswith(b"\n"):
-                    inbox.put((self, json.loads(line)))
-        inbox.put((self, None))
-
-    def send(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return  # it died; its end of the other pipe says so
 
     def start(self, task: Task, seconds: float) -> None:
         self.task = task
         self.files += 1
         self.deadline = time.monotonic() + seconds
-        self.send(task.message())
+        self.child.send(task.message())
 
-    def kill(self) -> int:
-        """End the process; its exit status, negative for a signal."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # LibreOffice with it
-        status = self.process.wait()
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.close()
-        except BrokenPipeError:
-            self.process.stdin = None  # what was left in the buffer has no reader any more
-        return status
-
-    def last_words(self) -> str:
-        self.errors.seek(0)
-        return self.errors.read().decode(errors="replace").strip()[-2000:]
+    def end(self) -> None:
+        self.child.kill()
+        self.child.errors.close()
 
 
-def _environment() -> dict[str, str]:
-    # Threads and arenas reserve address space, which is what the memory limit counts.
-    source = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (source, os.environ.get("PYTHONPATH", "")) if part)
-    limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-    return {**os.environ, **limits, "PYTHONPATH": path}
+_Inbox = queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]
 
 
 def read_documents(
@@ -135,7 +87,7 @@ class _Supervisor:
         self.left = len(tasks)
         self.root = root
         self.settings = settings
-        self.inbox: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+        self.inbox: _Inbox = queue.SimpleQueue()
         self.workers = {self._new_worker() for _ in range(min(workers, len(tasks)))}
 
     def run(self) -> Iterator[Document | RecognisedText]:
@@ -156,8 +108,7 @@ class _Supervisor:
 
     def stop(self) -> None:
         for worker in self.workers:
-            worker.kill()
-            worker.errors.close()
+            worker.end()
 
     def _new_worker(self) -> _Worker:
         return _Worker(self.root, self.settings, self.inbox)
@@ -165,8 +116,7 @@ class _Supervisor:
     def _give_work(self, worker: _Worker) -> None:
         if self.waiting and worker.files >= FILES_PER_WORKER:
             self.workers.discard(worker)
-            worker.kill()
-            worker.errors.close()
+            worker.end()
             self.workers.add(self._new_worker())
         elif self.waiting:
             worker.start(self.waiting.pop(), self.settings.page_seconds)
@@ -208,18 +158,18 @@ class _Supervisor:
 
     def _replace(self, worker: _Worker, *, hung: bool) -> Iterator[Document | RecognisedText]:
         """A worker hung or died: end it, start another, and settle the file it had."""
-        status, task = worker.kill(), worker.task
+        status, task = worker.child.kill(), worker.task
         self.workers.discard(worker)
         if not worker.ready:
-            raise DataError(f"the process that reads files does not start:\n{worker.last_words()}")
-        worker.errors.close()
+            raise DataError(f"the process that reads files does not start:\n{worker.child.last_words()}")
+        worker.child.errors.close()
         if task is None:
             self.workers.add(self._new_worker())
             return
         cause = (
             f"took longer than {self._limit(task):g} s"
             if hung
-            else f"crashed its reader ({_exit_name(status)})"
+            else f"crashed its reader ({exit_name(status)})"
         )
         if task.count and task.next_page >= task.count:
             self.left -= 1  # every page was read; it fell over while closing the file
@@ -256,9 +206,3 @@ def _give_up_text(task: Task, cause: str) -> None:
         for page in range(task.busy_page + 1, task.count):
             task.given_up[page] = f"failed on {MAX_LOST_TEXTS} pages before"
     task.busy_page = None
-
-
-def _exit_name(status: int) -> str:
-    if status < 0:
-        return f"signal {signal.Signals(-status).name}"
-    return f"exit status {status}"

@@ -9,18 +9,13 @@ PDFium is loaded. It leads a process group, which LibreOffice is in too: whoever
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import queue
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sightline.documents import ocr
+from sightline.documents.child import Answer, Handle, Send, serve
 from sightline.documents.pages import check_file, hash_file, read_pages
 from sightline.documents.rawpages import RawPage, StorageError
 from sightline.documents.records import IngestSettings
@@ -30,48 +25,23 @@ BEAT_SECONDS = 1.0
 
 
 def main() -> None:
-    # The parent ends us; Ctrl-C in the terminal reaches the whole group and must not.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # libraries that write to standard output must not break the protocol
-    tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read_tasks, args=(tasks,), daemon=True).start()
-    setup = json.loads(tasks.get())
-    settings = IngestSettings(**setup["settings"])
-    _limit_memory((settings.memory_mb + (ocr.MEMORY_MB if settings.ocr != "none" else 0)) << 20)
-    root = Path(setup["root"])
+    serve(_begin)
 
-    def send(kind: str, **values: Any) -> None:
-        answers.write(json.dumps({"kind": kind, **values}) + "\n")
-        answers.flush()
 
+def _begin(setup: Answer) -> tuple[int, Handle]:
+    settings, root = IngestSettings(**setup["settings"]), Path(setup["root"])
     # Imported before the first page, whose time would go to it.
     for name in ("numpy", "PIL.Image", "pypdfium2", "sightline.inputs.images"):
         importlib.import_module(name)
-    send("ready")
-    while True:
-        for kind, values in _handle(json.loads(tasks.get()), root, settings, send):
-            send(kind, **values)
 
+    def handle(task: Answer, send: Send) -> Iterator[Answer]:
+        def tell(kind: str, **values: Any) -> None:
+            send({"kind": kind, **values})
 
-def _read_tasks(tasks: queue.SimpleQueue[str]) -> None:
-    for line in sys.stdin:
-        tasks.put(line)
-    # The parent closed the pipe or was killed: stop at once, in the middle of a page if need be.
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-    os._exit(0)
+        for kind, values in _handle(task, root, settings, tell):
+            yield {"kind": kind, **values}
 
-
-def _limit_memory(limit: int) -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    if sys.platform != "darwin":  # macOS counts its shared cache of hundreds of GiB
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    return (settings.memory_mb + (ocr.MEMORY_MB if settings.ocr != "none" else 0)) << 20, handle
 
 
 def _handle(

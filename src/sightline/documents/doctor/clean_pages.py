@@ -18,7 +18,7 @@ from sightline.documents.negatives import (
     read_negatives,
     write_negatives,
 )
-from sightline.documents.records import Document, Question, image_location
+from sightline.documents.records import Document, Page, Question, image_location
 
 
 def write_clean_pages(dataset: Dataset, contents: Contents, cleaning: Cleaning, output: Path) -> None:
@@ -31,7 +31,7 @@ def write_clean_pages(dataset: Dataset, contents: Contents, cleaning: Cleaning, 
     """
     gone = {contents.sheets[number].name for number in cleaning.sheets}
     unasked = {contents.asked[number].name for number in cleaning.questions}
-    documents = [_without(item, gone) for item in dataset.documents]
+    documents = _without(dataset.documents, gone)
     there = {page.page_id for item in documents for page in item.pages}
     questions = [
         kept
@@ -53,13 +53,20 @@ def write_clean_pages(dataset: Dataset, contents: Contents, cleaning: Cleaning, 
         cleaning.write(folder)
 
 
-def _without(item: Document, gone: set[str]) -> Document:
-    pages = [
-        replace(page, image=image_location(page.content_hash))
-        for page in item.pages
-        if page.page_id not in gone
+def _without(documents: Sequence[Document], gone: set[str]) -> list[Document]:
+    """The documents without some pages; of pages that were like one of these, the first takes its place."""
+    first: dict[str, str] = {}
+
+    def kept(page: Page) -> Page:
+        like = page.duplicate_of
+        if like in gone:
+            like = first.setdefault(like, page.page_id)
+            like = "" if like == page.page_id else like
+        return replace(page, image=image_location(page.content_hash), duplicate_of=like)
+
+    return [
+        item.with_pages([kept(page) for page in item.pages if page.page_id not in gone]) for item in documents
     ]
-    return item.with_pages(pages)
 
 
 def _answered(question: Question, there: set[str]) -> Question | None:

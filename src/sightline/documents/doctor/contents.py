@@ -20,7 +20,8 @@ class Sheet:
         image: the file of its image, or what reads the file's bytes; None without an image.
         content_hash: SHA-256 that the image's file had when it was ingested; ``""`` where nobody knows.
         key: equal for equal content; ``""`` where the image's hash is to serve.
-        like: name of a page that ingestion found to be nearly the same, or ``""``.
+        compared: ingestion has compared its image with those of all other pages.
+        like: name of the page that ingestion found to be nearly the same, or ``""``.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Sheet:
     image: Path | ReadBytes | None = None
     content_hash: str = ""
     key: str = ""
+    compared: bool = False
     like: str = ""
 
 

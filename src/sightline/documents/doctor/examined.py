@@ -106,7 +106,7 @@ def _file(sheet: Sheet) -> Path | bytes:
 
 
 def _look(sheet: Sheet, seen: Seen | None) -> Look:
-    if seen is None or seen.picture.error or not seen.picture.height:
+    if seen is None or seen.picture.error or sheet.compared:
         return Look(sheet.text)
     picture = seen.picture
     return Look(sheet.text, picture.small, picture.width / picture.height)

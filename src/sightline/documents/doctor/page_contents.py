@@ -40,6 +40,8 @@ def contents_of(
             page.text,
             image=Path(page.image) if images else None,
             content_hash=page.content_hash,
+            compared=bool(page.image_hash),
+            like=page.duplicate_of,
         )
         for page, side in pages
     )
