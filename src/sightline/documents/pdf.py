@@ -72,7 +72,7 @@ def _read_page(
                 f" at most {MAX_POINTS:,} are read"
             )
         try:
-            image = _render(page, settings.pixels)
+            image = render(page, settings.pixels)
         except MediaError as error:
             raise MediaError(f"page {number} (counted from 0): {error.cause_text}") from error
         text_page = page.get_textpage()
@@ -85,13 +85,18 @@ def _read_page(
             text=text,
             source=source,
             recogniser=recogniser,
-            sharp=lambda: _render(page, OCR_PIXELS),
+            sharp=lambda: render(page, OCR_PIXELS),
         )
     finally:
         page.close()
 
 
-def _render(page: Any, pixels: int) -> Image:
+def render(page: Any, pixels: int) -> Image:
+    """A PDFium page as an RGB image of at most ``pixels``.
+
+    Raises:
+        MediaError: for a page without area.
+    """
     width, height = page.get_size()
     columns, rows = fit(width, height, pixels)
     # PDFium rounds up; a hair less keeps it at the size computed.
