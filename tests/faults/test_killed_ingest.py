@@ -43,7 +43,8 @@ def folder(tmp_path: Path) -> Path:
         (page,) = set_pages([Block("paragraph", f"The pump in hall {number} leaks")], fonts)
         scans.append(draw(page, (500, 707), fonts))
     scans[0].save(base / "scan.pdf", save_all=True, append_images=scans[1:])
-    scans[0].save(base / "fax.tif", save_all=True, append_images=scans[1:])
+    # Copies, because writing a PDF leaves settings with an image.
+    scans[0].copy().save(base / "fax.tif", save_all=True, append_images=[scan.copy() for scan in scans[1:]])
     if find_office() is not None:
         write_docx(base / "letter.docx", ["Dear Sir", "\f", "Yours"])
     for number in range(12):

@@ -155,7 +155,8 @@ class Frames:
             MediaError: truncated, damaged or too large.
         """
         with _refusals(self._name):
-            self._image.seek(number)
+            if self._image.format in (*_PAGED_FORMATS, *_ANIMATED_FORMATS):  # the layers of a PSD start at 1
+                self._image.seek(number)
             return _decoded(self._image, self._name, self._max_pixels, target_pixels)
 
 
