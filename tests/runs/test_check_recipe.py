@@ -110,13 +110,14 @@ def test_items_against_the_model(tmp_path: Path, tiny: Tiny) -> None:
     builder.ask("long", text_of(9, 200), "a.pdf", 0)
     data = builder.write()
     plan = recipe(tiny("bert"), data, tmp_path / "run")
-    kinds = {one.kind: one for one in check_data(recipe=plan).diagnosis.findings}
+    found = check_data(recipe=plan).diagnosis.findings
+    kinds = {one.kind: one for one in found}
     assert kinds["long-question"].places == ("long",)
     assert kinds["no-text"].places == ("unseen",)
     assert "64 tokens" in kinds["long-question"].message
-    sizes = kinds["size"]
-    assert sizes.where == "questions"
-    assert "the model reads 64 tokens" in sizes.message
+    sizes = [one for one in found if one.kind == "size"]
+    assert [one.where for one in sizes] == ["questions", "texts"]
+    assert "the model reads 64 tokens" in sizes[0].message
     plan = recipe(tiny("qwen3_vl"), data, tmp_path / "run", fields="image")
     kinds = {one.kind: one for one in check_data(recipe=plan).diagnosis.findings}
     assert kinds["reduced"].count == 9  # 240 x 320 pixels, of which the tiny model sees 56 x 56

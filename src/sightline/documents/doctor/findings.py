@@ -11,6 +11,8 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 # Places of one kind that a diagnosis keeps; all are counted.
 KEPT_PLACES = 100
+# Kinds whose cases say different things, so that each is a finding of its own.
+APART = ("size", "label-balance", "estimate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +185,12 @@ class Diagnosis:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """The cases by kind, the worst first, in the order of `KINDS`."""
-        by_kind: dict[tuple[str, Severity], list[Case]] = {}
+        by_kind: dict[tuple[str, Severity, str], list[Case]] = {}
         for case in self.cases:
-            by_kind.setdefault((case.kind, _severity(case)), []).append(case)
+            place = f"{case.where}: {case.message}" if case.kind in APART else ""
+            by_kind.setdefault((case.kind, _severity(case), place), []).append(case)
         order = list(KINDS)
-        found = [_finding(severity, cases) for (_, severity), cases in by_kind.items()]
+        found = [_finding(severity, cases) for (_, severity, _), cases in by_kind.items()]
         return tuple(sorted(found, key=lambda one: (SEVERITIES.index(one.severity), order.index(one.kind))))
 
     @property
