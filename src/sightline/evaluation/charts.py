@@ -7,7 +7,7 @@ outside is escaped here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -47,48 +47,91 @@ def dimension_curve(lines: Sequence[Line], *, limits: tuple[float, float], descr
         describe: what the chart shows, for screen readers.
     """
     dims = sorted({dim for line in lines for dim, _ in line.points})
-    low, high = limits
     first, last = math.log2(dims[0]), math.log2(dims[-1])
 
     def x(dim: float) -> float:
         share = 0.5 if last == first else (math.log2(dim) - first) / (last - first)
         return _LEFT + 10 + share * (WIDTH - _LEFT - _RIGHT - 20)
 
+    shown = [dim for dim in dims if dim == dims[-1] or x(dims[-1]) - x(dim) > 26]
+    return _panel(
+        lines, x, shown, "dimensions", limits, ticks(*limits), say="{label}, {at} dimensions: {value:.3f}",
+        describe=describe,
+    )  # fmt: skip
+
+
+def step_curve(lines: Sequence[Line], *, describe: str, dots: bool = False) -> str:
+    """Values over training steps, one panel.
+
+    Args:
+        lines: what to draw; points are (step, value); at least one has some.
+        describe: what the chart shows, for screen readers.
+        dots: mark the points, where they are few.
+    """
+    steps = [step for line in lines for step, _ in line.points]
+    marks = round_ticks(0, max(steps), 5)
+    last = max(max(steps), marks[-1])
+    values = [value for line in lines for value in line.scores]
+    scale = round_ticks(min(values), max(values), 6)
+
+    def x(step: float) -> float:
+        return _LEFT + step / last * (WIDTH - _LEFT - _RIGHT - 6)
+
+    return _panel(
+        lines, x, [round(mark) for mark in marks if mark == round(mark)], "step", (scale[0], scale[-1]), scale,
+        say="{label}, step {at}: {value:.4g}", describe=describe, dots=dots,
+    )  # fmt: skip
+
+
+def _panel(
+    lines: Sequence[Line],
+    x: Callable[[float], float],
+    shown: Sequence[int],
+    axis: str,
+    limits: tuple[float, float],
+    levels: Sequence[float],
+    *,
+    say: str,
+    describe: str,
+    dots: bool = True,
+) -> str:
+    low, high = limits
+
     def y(score: float) -> float:
         return _TOP + (high - score) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
 
     marks = []
-    for tick in ticks(low, high):
+    for tick in levels:
         marks.append(
             f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         )
         marks.append(
-            f'<text class="tick" x="{_LEFT - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.2g}</text>'
+            f'<text class="tick" x="{_LEFT - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.3g}</text>'
         )
-    shown = [dim for dim in dims if dim == dims[-1] or x(dims[-1]) - x(dim) > 26]
-    for dim in shown:
+    for at in shown:
         marks.append(
-            f'<text class="tick" x="{x(dim):.1f}" y="{HEIGHT - 15}" text-anchor="middle">{dim}</text>'
+            f'<text class="tick" x="{x(at):.1f}" y="{HEIGHT - 15}" text-anchor="middle">{at:,}</text>'
         )
     middle = (WIDTH + _LEFT - _RIGHT) / 2
     marks.append(
-        f'<text class="axis" x="{middle:.0f}" y="{HEIGHT - 1}" text-anchor="middle">dimensions</text>'
+        f'<text class="axis" x="{middle:.0f}" y="{HEIGHT - 1}" text-anchor="middle">{escape(axis)}</text>'
     )
     for line in lines:
         label = escape(line.label)
         if line.level is not None:
-            at = f'y1="{y(line.level):.1f}" y2="{y(line.level):.1f}"'
+            ends = f'y1="{y(line.level):.1f}" y2="{y(line.level):.1f}"'
             marks.append(
-                f'<line class="level {line.style}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" {at}>'
+                f'<line class="level {line.style}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" {ends}>'
                 f"<title>{label}: {line.level:.3f}</title></line>"
             )
         if line.points:
-            path = " ".join(f"{x(dim):.1f},{y(score):.1f}" for dim, score in line.points)
+            path = " ".join(f"{x(at):.1f},{y(score):.1f}" for at, score in line.points)
             marks.append(f'<polyline class="line {line.style}" points="{path}"/>')
-            for dim, score in line.points:
+            for at, score in line.points if dots or len(line.points) == 1 else ():
+                said = say.format(label=label, at=at, value=score)
                 marks.append(
-                    f'<circle class="dot {line.style}" cx="{x(dim):.1f}" cy="{y(score):.1f}" r="3.5">'
-                    f"<title>{label}, {dim} dimensions: {score:.3f}</title></circle>"
+                    f'<circle class="dot {line.style}" cx="{x(at):.1f}" cy="{y(score):.1f}" r="3.5">'
+                    f"<title>{said}</title></circle>"
                 )
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(describe)}">'
@@ -150,3 +193,17 @@ def ticks(low: float, high: float) -> list[float]:
     return [
         round(low + number * step, 4) for number in range(count + 1) if low + number * step <= high + 1e-9
     ]
+
+
+def round_ticks(low: float, high: float, count: int) -> list[float]:
+    """At most ``count`` + 1 round axis values, 1, 2 or 5 times a power of ten apart, that span ``low`` to ``high``."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / count))
+    for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if last == first:
+            last += 1
+        if last - first <= count:
+            break
+    digits = max(0, 2 - math.floor(math.log10(step)))
+    return [round(number * step, digits) for number in range(first, last + 1)]

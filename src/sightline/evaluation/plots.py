@@ -18,6 +18,7 @@ from sightline.files import write_text
 
 # Told apart by people who do not see all colours (Okabe & Ito), and by the shape of the mark.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9", "#595959", "#E69F00")
+DARK_COLOURS = ("#5AB0E8", "#F2894A", "#3CC79B", "#E3A3C6", "#D2B436", "#8FD0F5", "#B5B5B5", "#F2BC4B")
 SHAPES = ("circle", "square", "diamond", "triangle")
 _WIDTH, _HEIGHT = 430, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 48
@@ -91,16 +92,11 @@ def render_plot(rows: Sequence[Row]) -> str:
     Raises:
         DataError: of no row a cost is known.
     """
-    sides = [
-        ("bytes per page", cost_points(rows, lambda cost: cost.bytes_per_page)),
-        ("milliseconds per page", cost_points(rows, lambda cost: cost.ms_per_page, cells=False)),
-    ]
-    drawn = [(axis, points) for axis, points in sides if points]
+    drawn = _drawn(rows)
     if not drawn:
         raise DataError("there is nothing to draw: of no system a cost is known")
-    names = list(dict.fromkeys(row.label for row in rows))
-    styles = {name: number for number, name in enumerate(names)}
-    limits = score_limits([value for _, points in drawn for one in points for value in (one.low, one.high)])
+    names, styles = _styles(rows)
+    limits = _limits(drawn)
     metric = metric_label(rows[0].result.primary)
     panels = "".join(
         f'<g transform="translate({number * _WIDTH} 0)">{_panel(points, styles, limits, axis, metric)}</g>'
@@ -113,9 +109,53 @@ def render_plot(rows: Sequence[Row]) -> str:
     height = _HEIGHT + _LINE_HEIGHT * len(names) + 12
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="{escape(metric)} against cost"><style>{_style()}</style>'
+        f'class="plot" role="img" aria-label="{escape(metric)} against cost"><style>{plot_style()}</style>'
         f'<rect class="paper" width="{width}" height="{height}"/>{panels}{legend}</svg>\n'
     )
+
+
+def plot_panels(rows: Sequence[Row]) -> list[str]:
+    """Each panel as an SVG of its own, to stand in a page that has `plot_style`; none where no cost is known."""
+    drawn = _drawn(rows)
+    metric = metric_label(rows[0].result.primary)
+    _, styles = _styles(rows)
+    return [
+        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(metric)} against {axis}">'
+        f"{_panel(points, styles, _limits(drawn), axis, metric)}</svg>"
+        for axis, points in drawn
+    ]
+
+
+def plot_key(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Label and mark (SVG) of each system that `plot_panels` draws."""
+    names, styles = _styles(rows)
+    drawn = {one.system for _, points in _drawn(rows) for one in points}
+    return [
+        (
+            name,
+            f'<svg class="plot key" viewBox="0 0 14 14" aria-hidden="true">{_mark(styles[name], 7, 7, "")}</svg>',
+        )
+        for name in names
+        if name in drawn
+    ]
+
+
+def _drawn(rows: Sequence[Row]) -> list[tuple[str, list[Point]]]:
+    """Axis and points of each panel that has some."""
+    sides = [
+        ("bytes per page", cost_points(rows, lambda cost: cost.bytes_per_page)),
+        ("milliseconds per page", cost_points(rows, lambda cost: cost.ms_per_page, cells=False)),
+    ]
+    return [(axis, points) for axis, points in sides if points]
+
+
+def _styles(rows: Sequence[Row]) -> tuple[list[str], dict[str, int]]:
+    names = list(dict.fromkeys(row.label for row in rows))
+    return names, {name: number for number, name in enumerate(names)}
+
+
+def _limits(drawn: Sequence[tuple[str, Sequence[Point]]]) -> tuple[float, float]:
+    return score_limits([value for _, points in drawn for one in points for value in (one.low, one.high)])
 
 
 def _panel(
@@ -202,12 +242,15 @@ def _power(power: int) -> str:
     return f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
 
 
-def _style() -> str:
-    colours = "".join(f".c{number}{{stroke:{colour};fill:{colour}}}" for number, colour in enumerate(COLOURS))
+def plot_style() -> str:
+    """The rules that colour plots, light and dark, and nothing else on a page."""
+    light = "".join(f".plot .c{n}{{stroke:{colour};fill:{colour}}}" for n, colour in enumerate(COLOURS))
+    dark = "".join(f".plot .c{n}{{stroke:{colour};fill:{colour}}}" for n, colour in enumerate(DARK_COLOURS))
     return (
-        "text{font:12px system-ui,sans-serif;fill:#333}.axis,.name{font-size:13px}.series{font-size:10px}"
-        ".paper{fill:#fff}.grid{stroke:#ddd;stroke-width:1}"
-        f"{colours}.line{{fill:none;stroke-width:1.6;opacity:.75}}"
-        ".whisker{stroke-width:1.2;opacity:.4}.mark{stroke:#fff;stroke-width:1}"
-        "@media(prefers-color-scheme:dark){text{fill:#ddd}.paper{fill:#16181c}.grid{stroke:#33373e}.mark{stroke:#16181c}}"
+        ".plot text{font:12px system-ui,sans-serif;fill:#333}.plot .axis,.plot .name{font-size:13px}"
+        ".plot .series{font-size:10px}.plot .paper{fill:#fff}.plot .grid{stroke:#ddd;stroke-width:1}"
+        f"{light}.plot .line{{fill:none;stroke-width:1.6;opacity:.75}}"
+        ".plot .whisker{stroke-width:1.2;opacity:.4}.plot .mark{stroke:#fff;stroke-width:1}"
+        f"@media screen and (prefers-color-scheme:dark){{{dark}.plot text{{fill:#ddd}}.plot .paper{{fill:#16181c}}"
+        ".plot .grid{stroke:#33373e}.plot .line{fill:none}.plot .mark{stroke:#16181c}}"
     )

@@ -6,7 +6,9 @@ A step that runs out of memory is undone, and done again in smaller pieces under
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from sightline.training.compiling import compile_layers
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.frozen import FrozenVectors
 from sightline.training.limits import Limits
-from sightline.training.memory import peak_bytes
+from sightline.training.memory import peak_bytes, resident_bytes
 from sightline.training.plan import Collate, MemoryPlan
 from sightline.training.recovery import Attempt, Undo, fits_alone, out_of_memory_in, too_large
 from sightline.training.samples import Sample
@@ -64,6 +66,7 @@ class Engine:
         self._tell = tell
         self._plan = MemoryPlan(args, self.limits)
         self._window = LogWindow()
+        self._counted = time.perf_counter()  # up to when the window has counted its seconds
         self._steps = 0
         self._compiled = False
         self._frozen = FrozenVectors()
@@ -111,6 +114,8 @@ class Engine:
         Raises:
             TrainingError: memory does not last for the batch in the smallest pieces; names the item.
         """
+        if not self._steps:
+            self._counted = time.perf_counter()
         if not is_sharded(model):
             self._frozen.rest(model)
         undo = Undo.before(model)
@@ -136,14 +141,34 @@ class Engine:
         return attempt.result
 
     def logs(self) -> dict[str, float]:
-        """Means per optimizer step since the last call, and the highest memory so far."""
+        """Means per optimizer step since the last call, and memory.
+
+        ``peak_gb`` is the most that the device held (on the CPU: this process), ``rss_gb`` what the process holds now,
+        in units of 10**9 bytes.
+        """
+        self._count_seconds()
         means = self._window.means()
         self._window = LogWindow()
         if self._steps:
             if self._frozen.reused:
                 means["reused"], self._frozen.reused = self._frozen.reused, 0
             means["peak_gb"] = round(peak_bytes(self._device) / 1e9, 3)
+            means["rss_gb"] = round(resident_bytes() / 1e9, 3)
         return means
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What happens inside is no training: its time does not count for the throughput."""
+        self._count_seconds()
+        try:
+            yield
+        finally:
+            self._counted = time.perf_counter()
+
+    def _count_seconds(self) -> None:
+        now = time.perf_counter()
+        self._window.seconds += now - self._counted
+        self._counted = now
 
     def state(self) -> dict[str, Any]:
         """What decides the micro-batches, and so the order in which numbers are added; for a checkpoint."""

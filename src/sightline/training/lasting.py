@@ -124,6 +124,10 @@ class LastingTrainer(TunedTrainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Everything that the run needs to go on, written aside and then renamed."""
+        with self._engine.aside():
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
         step = self.state.global_step
         final = self._checkpoints.path(step)
         self.store_flos()

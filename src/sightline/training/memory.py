@@ -214,6 +214,11 @@ def peak_bytes(device: torch.device) -> int:
     return _status("VmHWM")
 
 
+def resident_bytes() -> int:
+    """What this process holds of the machine's memory now."""
+    return _status("VmRSS")
+
+
 def available_bytes(device: torch.device) -> int:
     """Memory that may still be used: the accelerator's, or the machine's within the control group's limit.
 

@@ -257,7 +257,7 @@ class Trainer(LastingTrainer):
         return 6 * tokens * sum(parameter.numel() for parameter in self.model.parameters())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Training log lines also get each loss part, items, tokens and padding per step, and the waiting for data."""
+        """Training log lines also get what `Engine.logs` counts, and the waiting for data; docs/tracking.md lists it all."""
         if "loss" in logs and "learning_rate" in logs:
             logs |= self._engine.logs() | self._source.logs()
             if self._bad.count:
@@ -275,7 +275,7 @@ class Trainer(LastingTrainer):
         """
         training = self.model.training
         try:
-            with undisturbed(self.args.device), with_whole_weights(self.model):
+            with self._engine.aside(), undisturbed(self.args.device), with_whole_weights(self.model):
                 return self._evaluate_all(eval_dataset, metric_key_prefix)
         finally:
             self.model.train(training)

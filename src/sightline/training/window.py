@@ -14,6 +14,9 @@ class LogWindow:
     """Sums since the last log line. Loss parts stay on the device until they are logged.
 
     Where a run has several datasets, the parts of each are kept apart, with the dataset's name in front.
+
+    Attributes:
+        seconds: wall-clock time of the steps, with the waiting for data and without evaluations and checkpoints.
     """
 
     steps: float = 0.0
@@ -26,6 +29,7 @@ class LogWindow:
     padded_tokens: int = 0
     passes: int = 0
     embedded_twice: int = 0
+    seconds: float = 0.0
 
     def add(self, parts: dict[str, Tensor], batch: Batch, *, twice: int, share: float) -> None:
         """One batch, which is ``share`` of an optimizer step."""
@@ -52,6 +56,9 @@ class LogWindow:
         ``padding`` is the share of padded token positions that hold no token. Of each of several datasets: the mean
         over its own batches of each part (``nli_infonce``) and of their sum (``nli_loss``), and how many batches it
         had (``nli_batches``).
+
+        ``reembedded`` is the share of micro-batches that were embedded a second time. ``items_per_second``,
+        ``tokens_per_second`` and ``patches_per_second`` are this process's own; padding does not count.
         """
         if not self.steps:
             return {}
@@ -66,5 +73,9 @@ class LogWindow:
             count = vars(self)[name]
             if count or name != "patches":
                 logs[name] = round(count / self.steps, 2)
+        logs["reembedded"] = round(self.embedded_twice / self.passes, 4) if self.passes else 0.0
+        for name in ("items", "tokens", "patches"):
+            if name in logs and self.seconds > 0:
+                logs[f"{name}_per_second"] = round(vars(self)[name] / self.seconds, 2)
         logs["padding"] = round(1 - self.tokens / self.padded_tokens, 4) if self.padded_tokens else 0.0
         return logs
