@@ -16,7 +16,7 @@ REFERENCE = ROOT / "docs" / "reference"
 # Tables whose missing keys come from the checkpoint or from TrainingArguments.
 _INHERITING = ("ModelConfig", "LossConfig", "TrainingConfig")
 COMMANDS = (
-    "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "convert", "index", "search",
+    "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "report", "convert", "index", "search",
 )  # fmt: skip
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +17,18 @@ from PIL import Image
 from rich.console import Console
 
 from sightline.errors import DataError
-from sightline.evaluation.charts import score_limits, ticks
-from sightline.evaluation.gallery import page_label, thumbnail_uri, worst_queries
+from sightline.evaluation.advice import advised, smallest
+from sightline.evaluation.background import Background, Remark
+from sightline.evaluation.charts import round_ticks, score_limits, ticks
+from sightline.evaluation.gallery import moved_queries, page_label, worst_queries
+from sightline.evaluation.metrics import Result
+from sightline.evaluation.pictures import Pictures, thumbnail_uri
 from sightline.evaluation.report import render_html, render_table, write_report
 from sightline.evaluation.results import result_of_run
 from sightline.evaluation.retrieval import score_embeddings
 from sightline.evaluation.rows import Row, standard_comparisons
+from sightline.evaluation.saved import read_results, write_results
+from sightline.evaluation.storage import Cell, Cost, Storage
 from sightline.evaluation.summary import signed, summarize, verdict
 from sightline.types import Embeddings
 
@@ -36,10 +45,22 @@ class Checker(HTMLParser):
         self.tags: set[str] = set()
         self.sources: list[str] = []
         self.text = ""
+        self.places: list[str] = []
+        self.headings: list[int] = []
+        self.tables = self.captions = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        given = dict(attrs)
+        if tag == "img":
+            assert given["alt"], "every picture says what it shows"
+        if "id" in given:
+            self.places.append(given["id"] or "")
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -107,11 +128,16 @@ def test_everything_from_outside_is_escaped(rows: list[Row], page: Path) -> None
 def test_self_contained_with_small_thumbnails(rows: list[Row], page: Path) -> None:
     html = render_html(rows, thumbnails=lambda _: page)
     checker = parsed(html)
-    assert checker.sources
-    assert all(source.startswith("data:image/jpeg;base64,") for source in checker.sources)
+    links = [source for source in checker.sources if source.startswith("#")]
+    pictures = [source for source in checker.sources if source not in links]
+    assert pictures
+    assert all(source.startswith("data:image/jpeg;base64,") for source in pictures)
+    # The list of contents leads to every section, once.
+    assert [link[1:] for link in links] == checker.places
+    assert len(set(checker.places)) == len(checker.places) > 5
     assert not re.search(r"https?://|url\(|@import", html)
     assert {"svg", "table", "figure"} <= checker.tags
-    jpeg = base64.b64decode(checker.sources[0].split(",", 1)[1])
+    jpeg = base64.b64decode(pictures[0].split(",", 1)[1])
     with Image.open(io.BytesIO(jpeg)) as image:
         assert image.width <= 220
         assert image.height <= 300
@@ -232,3 +258,156 @@ def test_the_summary_says_who_is_compared_and_when_nothing_moved(rows: list[Row]
     assert "BM25, the keyword search over the text, has" in summarize(alone, standard_comparisons(alone))[0]
     same = [before, Row("fine-tuned", "text", before.result)]
     assert "stayed at" in summarize(same, standard_comparisons(same))[0]
+
+
+def background(**options: Any) -> Background:
+    steps = [
+        {"loss": 2.0 / step, "infonce_dim32": 1.5 / step, "infonce_dim16": 0.5 / step, "learning_rate": 1e-4,
+         "grad_norm": 1.0, "items": 24.0, "items_per_second": 40.0 + step, "tokens_per_second": 900.0, "peak_gb": 1.25,
+         "reembedded": 0.25, "epoch": step / 40, "step": step}
+        for step in range(10, 50, 10)
+    ]  # fmt: skip
+    evaluations = [
+        {
+            "eval_dev_ndcg@10": 0.5 + step / 100,
+            "eval_dev_dim16_ndcg@10": 0.4,
+            "eval_dev_dim16_map": 0.3,
+            "step": step,
+        }
+        for step in (20, 40)
+    ]
+    remark = Remark("warning", EVIL, 3, "q7", "asks nothing", "write it")
+    given = {"log": [*steps, *evaluations], "metric": "eval_dev_ndcg@10", "recipe": f"[model]\nname = '{EVIL}'\n",
+             "remarks": [remark]} | options  # fmt: skip
+    return Background(**given)
+
+
+def test_how_the_model_was_made(rows: list[Row]) -> None:
+    html = render_html(rows, background=background())
+    checker = parsed(html)
+    assert "40 optimizer steps, 70 items per second (median), 900 tokens per second" in checker.text
+    assert "at most 1.2 GB of memory, 25% of the micro-batches embedded a second time" in checker.text
+    for label in ("infonce_dim32", "infonce_dim16", "dev ndcg@10 on held-out questions", "16 dimensions"):
+        assert label.lower() in checker.text.lower(), label
+    assert "grad_norm" not in checker.text
+    assert f"name = '{EVIL}'" in checker.text
+    assert "What was found in the data" in checker.text
+    assert "write it" in checker.text
+    empty = parsed(render_html(rows, background=background(remarks=[]))).text
+    assert "found nothing wrong" in empty
+    unknown = parsed(render_html(rows)).text
+    assert "What was found in the data" not in unknown
+    assert "Recipe" not in unknown
+
+
+def test_results_files_keep_how_a_model_was_made(rows: list[Row], tmp_path: Path) -> None:
+    told = background(log=[*background().log, {"loss": 1.0, "grad_norm": float("nan"), "step": 50}])
+    path = write_results(rows, tmp_path / "results.json", background=told, facts={"created": "then"})
+    found = read_results(path)
+    assert found.background == background(log=[*background().log, {"loss": 1.0, "step": 50}])
+    assert found.facts["created"] == "then"
+    again = render_html(found.rows, background=found.background, facts=found.facts)
+    assert "then" in parsed(again).text
+    values = json.loads(path.read_text())
+    del values["background"], values["log"]
+    path.write_text(json.dumps(values))
+    assert read_results(path).background == Background()
+
+
+def test_questions_gained_and_lost_show_pages_before_and_after(rows: list[Row], page: Path) -> None:
+    lead = standard_comparisons(rows)[0]
+    gained, lost = moved_queries(lead)
+    assert gained
+    assert {lead.after.result.per_query()[q] > lead.before.result.per_query()[q] for q in gained} == {True}
+    assert {lead.after.result.per_query()[q] < lead.before.result.per_query()[q] for q in lost} <= {True}
+    html = render_html(rows, thumbnails=lambda _: page, pictured=2, changed=5)
+    text = parsed(html).text
+    assert html.count('class="query change"') == 2 + min(2, len(lost))
+    assert "Before: untuned (text)" in text
+    assert "After: fine-tuned (text)" in text
+    assert "The first 5 of them; all ranks are in results.json." in text
+
+
+def test_pictures_end_with_their_budget(rows: list[Row], page: Path) -> None:
+    whole = render_html(rows, thumbnails=lambda _: page)
+    small = render_html(rows, thumbnails=lambda _: page, budget=20_000)
+    assert sum(map(len, re.findall(r'src="([^"]*)"', small))) <= 20_000
+    left_out = whole.count("<img") - small.count("<img")
+    assert left_out > 0
+    assert f"{left_out:,} more pictures of pages are left out" in parsed(small).text
+    assert small.count("<img") > 0
+    assert "more pictures" not in parsed(whole).text
+
+
+def test_tables_have_captions_and_headings_an_order(rows: list[Row], page: Path) -> None:
+    checker = parsed(render_html(rows, thumbnails=lambda _: page, background=background()))
+    assert checker.captions == checker.tables > 3
+    assert checker.headings[0] == 1
+    assert all(after <= before + 1 for before, after in zip(checker.headings, checker.headings[1:]))
+
+
+def test_marks_are_for_corrected_differences(rows: list[Row]) -> None:
+    found = standard_comparisons(rows)
+    marked = len({id(one.after) for one in found if one.significant})
+    assert render_html(rows).count('class="mark-good"') == marked > 0
+    same = [Row("untuned", "text", rows[3].result), Row("fine-tuned", "text", rows[3].result)]
+    assert 'class="mark-' not in render_html(same)
+
+
+def test_the_smallest_vectors_without_a_loss_that_matters(rows: list[Row]) -> None:
+    def made(*scores: tuple[int, str, float]) -> Row:
+        qids = [f"q{number}" for number in range(40)]
+        run = {qid: {"d#p0": 1.0} for qid in qids}
+        result = result_of_run(
+            {qid: qid for qid in qids}, run, {qid: {"d#p0"} for qid in qids}, corpus=["d#p0"]
+        )
+        cells = tuple(
+            Cell(
+                Storage(dim, precision),
+                Result({"ndcg@10": score}, {"ndcg@10": dict.fromkeys(qids, score)}),
+                Cost(Storage(dim, precision).bytes_per_vector, None, 0.5, 1000, "a machine"),
+            )
+            for dim, precision, score in scores
+        )
+        return Row("fine-tuned", "text", replace(result, cells=cells))
+
+    chosen = made((64, "float32", 1.0), (64, "int8", 0.99), (32, "int8", 0.9))
+    choice = smallest(chosen)
+    assert choice is not None
+    assert (choice.storage, choice.bytes_per_page, choice.full_bytes) == (Storage(64, "int8"), 64, 256)
+    (told,) = advised(chosen)
+    assert (
+        "64 dimensions in int8 are enough (64 bytes a page, 0.06 GB for a million pages): 4 times smaller"
+        in told
+    )
+    assert "A search over 1,000 pages takes 0.5 ms (a machine)." in told
+    (told,) = advised(made((64, "float32", 1.0), (64, "int8", 0.9)))
+    assert told.startswith("Keep the whole vectors (256 bytes a page")
+    assert advised(made((64, "float32", 1.0))) == []
+    # Without measured cells the dimensions are what there is to choose between.
+    by_dim = smallest(rows[3])
+    assert by_dim is not None
+    assert by_dim.storage in (Storage(32), Storage(16), Storage(4))
+
+
+def test_round_axes() -> None:
+    assert round_ticks(0, 40, 5) == [0, 10, 20, 30, 40]
+    assert round_ticks(0.61, 1.99, 6) == [0.5, 1.0, 1.5, 2.0]
+    assert round_ticks(3.0, 3.0, 6)[0] <= 3.0 <= round_ticks(3.0, 3.0, 6)[-1]
+    for low, high in ((0, 1), (0, 7), (0.001, 0.0042), (-3, 12_345), (0, 0)):
+        found = round_ticks(low, high, 6)
+        assert found[0] <= low <= high <= found[-1]
+        assert 2 <= len(found) <= 7
+
+
+def test_a_picture_is_made_once(page: Path) -> None:
+    asked: list[str] = []
+
+    def thumbnails(page_id: str) -> Path:
+        asked.append(page_id)
+        return page
+
+    pictures = Pictures(thumbnails)
+    assert pictures.image("a#p0", EVIL) == pictures.image("a#p0", EVIL)
+    assert asked == ["a#p0"]
+    assert EVIL not in pictures.image("a#p0", EVIL)

@@ -25,6 +25,7 @@ from sightline.cli import (
     ingest,
     mine,
     questions,
+    report,
     search,
     train,
 )
@@ -99,6 +100,7 @@ app.command("check")(check.check)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("convert")(convert.convert)
 app.command("index")(index.index)
 app.command("search")(search.search)

@@ -49,9 +49,7 @@ def smallest(row: Row, *, tolerated: float = TOLERATED) -> Choice | None:
     full_bytes = max(storage.bytes_per_vector for storage, _, _ in options)
     scale = _vectors_per_page(row, full_bytes)
     for storage, scores, cost in sorted(options, key=lambda one: one[0].bytes_per_vector):
-        gap = paired_bootstrap(
-            [whole[qid] for qid in qids], [scores[qid] for qid in qids], groups=groups
-        )
+        gap = paired_bootstrap([whole[qid] for qid in qids], [scores[qid] for qid in qids], groups=groups)
         if gap.low >= -tolerated:
             score = sum(scores.values()) / len(scores)
             full = result.scores[result.primary]

@@ -1,4 +1,4 @@
-"""What came before a measurement, kept beside its results: the recipe, the training's log, what the data doctor found."""
+"""What came before a measurement, kept beside its results: the recipe, the log, what the data doctor found."""
 
 from __future__ import annotations
 

@@ -1,23 +1,18 @@
-"""The report's questions: the worst ones beside thumbnails, and those gained and lost."""
+"""The report's questions beside thumbnails: the worst ones, and those gained and lost."""
 
 from __future__ import annotations
 
-import base64
-import io
 import re
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
+from sightline.evaluation.pictures import Pictures
 from sightline.evaluation.results import RetrievalResult
 from sightline.evaluation.rows import Comparison
 from sightline.evaluation.summary import signed
 
-Thumbnails = Callable[[str], Path | None]
-
-_SIZE = (220, 300)
 _RETRIEVED_SHOWN = 5
+_COMPARED_SHOWN = 3
 _WANTED_SHOWN = 2
 _PAGE = re.compile(r"(?P<document>.*)#p(?P<page>\d+)", re.DOTALL)
 
@@ -36,22 +31,29 @@ def worst_queries(result: RetrievalResult, count: int, before: RetrievalResult |
     return sorted(failed, key=key)[:count]
 
 
-def query_cards(result: RetrievalResult, qids: list[str], thumbnails: Thumbnails | None) -> str:
-    """One card per query: its text, what was wanted, what was retrieved."""
-    picture = _pictures(thumbnails)
-    return "".join(_card(result, qid, picture) for qid in qids)
-
-
-def changes(comparison: Comparison, count: int) -> tuple[str, str]:
-    """Table rows of the queries that gained most and lost most, each with its ranks before and after."""
+def moved_queries(comparison: Comparison) -> tuple[list[str], list[str]]:
+    """The queries that gained and those that lost, each by the largest change first."""
     old = comparison.before.result.per_query(comparison.metric)
     new = comparison.after.result.per_query(comparison.metric)
     moved = sorted(new, key=lambda qid: (new[qid] - old[qid], qid))
-    lost = [qid for qid in moved if new[qid] < old[qid]][:count]
-    gained = [qid for qid in reversed(moved) if new[qid] > old[qid]][:count]
-    return "".join(_change(comparison, qid) for qid in gained), "".join(
-        _change(comparison, qid) for qid in lost
-    )
+    lost = [qid for qid in moved if new[qid] < old[qid]]
+    gained = [qid for qid in reversed(moved) if new[qid] > old[qid]]
+    return gained, lost
+
+
+def query_cards(result: RetrievalResult, qids: Sequence[str], pictures: Pictures) -> str:
+    """One card per query: its text, what was wanted, what was retrieved."""
+    return "".join(_failed(result, qid, pictures) for qid in qids)
+
+
+def change_cards(comparison: Comparison, qids: Sequence[str], pictures: Pictures) -> str:
+    """One card per query: what was wanted, what came first before, and what comes first after."""
+    return "".join(_changed(comparison, qid, pictures) for qid in qids)
+
+
+def change_rows(comparison: Comparison, qids: Sequence[str]) -> str:
+    """One table row per query: its text, its ranks before and after, the difference."""
+    return "".join(_change(comparison, qid) for qid in qids)
 
 
 def page_label(page_id: str) -> str:
@@ -66,65 +68,72 @@ def split_page_id(page_id: str) -> tuple[str, int | None]:
     return (found["document"], int(found["page"]) + 1) if found else (page_id, None)
 
 
-def thumbnail_uri(path: Path, size: tuple[int, int] = _SIZE) -> str | None:
-    """The image as a small JPEG data URI; None where the file cannot be read as an image."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", size)  # JPEGs are decoded at the nearest smaller scale
-            image.thumbnail(size)
-            flat = Image.new("RGB", image.size, "white")
-            rgba = image.convert("RGBA")
-            flat.paste(rgba, mask=rgba.getchannel("A"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    buffer = io.BytesIO()
-    flat.save(buffer, "JPEG", quality=72, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _pictures(thumbnails: Thumbnails | None) -> Callable[[str], str | None]:
-    @cache
-    def picture(page_id: str) -> str | None:
-        path = thumbnails(page_id) if thumbnails else None
-        return thumbnail_uri(path) if path else None
-
-    return picture
-
-
-def _card(result: RetrievalResult, qid: str, picture: Callable[[str], str | None]) -> str:
-    wanted = [docid for docid, gain in result.relevant[qid].items() if gain > 0]
-    rank_of = {docid: rank for rank, (docid, _) in enumerate(result.top[qid], 1)}
+def _failed(result: RetrievalResult, qid: str, pictures: Pictures) -> str:
     rank = result.first_rank[qid]
     where = f"first right page at rank {rank}" if rank else "no right page retrieved"
+    facts = f'<span class="score">{result.per_query()[qid]:.2f}</span> {where}'
+    sides = [_wanted(result, qid, pictures), _retrieved("Retrieved", result, qid, pictures, _RETRIEVED_SHOWN)]
+    return _card(result.queries[qid], facts, sides)
+
+
+def _changed(comparison: Comparison, qid: str, pictures: Pictures) -> str:
+    before, after = comparison.before, comparison.after
+    gap = after.result.per_query(comparison.metric)[qid] - before.result.per_query(comparison.metric)[qid]
+    ranks = [_rank(side.result.first_rank[qid]) for side in (before, after)]
+    style = "good" if gap > 0 else "bad"
+    facts = f'<span class="score {style}">{signed(gap)}</span> rank {ranks[0]} → {ranks[1]}'
+    sides = [
+        _wanted(after.result, qid, pictures),
+        _retrieved(f"Before: {before.label}", before.result, qid, pictures, _COMPARED_SHOWN),
+        _retrieved(f"After: {after.label}", after.result, qid, pictures, _COMPARED_SHOWN),
+    ]
+    return _card(after.result.queries[qid], facts, sides, "change")
+
+
+def _card(query: str, facts: str, sides: Sequence[str], style: str = "") -> str:
+    """A card; the query is plain text, all else is HTML."""
+    return (
+        f'<article class="query {style}"><header><h3>{escape(query)}</h3><p class="where">{facts}</p></header>'
+        f'<div class="sides">{"".join(sides)}</div></article>'
+    )
+
+
+def _wanted(result: RetrievalResult, qid: str, pictures: Pictures) -> str:
+    wanted = [docid for docid, gain in result.relevant[qid].items() if gain > 0]
+    rank_of = {docid: rank for rank, (docid, _) in enumerate(result.top[qid], 1)}
     shown = sorted(wanted, key=lambda docid: (rank_of.get(docid, 10**9), docid))[:_WANTED_SHOWN]
     few = f" ({len(shown)} of {len(wanted)} pages)" if len(wanted) > len(shown) else ""
-    left = "".join(_figure(docid, picture, rank_of.get(docid), right=True) for docid in shown)
-    right = "".join(
-        _figure(docid, picture, place, right=docid in wanted)
-        for place, (docid, _) in enumerate(result.top[qid][:_RETRIEVED_SHOWN], 1)
-    )
-    right = right or '<p class="more">nothing</p>'
-    return (
-        f'<article class="query"><header><h3>{escape(result.queries[qid])}</h3>'
-        f'<p class="where"><span class="score">{result.per_query()[qid]:.2f}</span> {where}</p></header>'
-        f'<div class="sides"><section><h4>Wanted{few}</h4><div class="pages">{left}</div></section>'
-        f'<section><h4>Retrieved</h4><div class="pages">{right}</div></section>'
-        "</div></article>"
+    return _side(
+        f"Wanted{few}", [_figure(docid, pictures, rank_of.get(docid), right=True) for docid in shown]
     )
 
 
-def _figure(page_id: str, picture: Callable[[str], str | None], rank: int | None, *, right: bool) -> str:
-    uri = picture(page_id)
-    image = f'<img src="{uri}" alt="">' if uri else '<div class="blank">no picture</div>'
-    badge = f'<span class="rank">{rank}</span>' if rank else ""
+def _retrieved(heading: str, result: RetrievalResult, qid: str, pictures: Pictures, number: int) -> str:
+    right = {docid for docid, gain in result.relevant[qid].items() if gain > 0}
+    return _side(
+        heading,
+        [
+            _figure(docid, pictures, place, right=docid in right)
+            for place, (docid, _) in enumerate(result.top[qid][:number], 1)
+        ],
+    )
+
+
+def _side(heading: str, figures: Sequence[str]) -> str:
+    pages = "".join(figures) or '<p class="more">nothing</p>'
+    return f'<section><h4>{escape(heading)}</h4><div class="pages">{pages}</div></section>'
+
+
+def _figure(page_id: str, pictures: Pictures, rank: int | None, *, right: bool) -> str:
+    label = page_label(page_id)
+    image = pictures.image(page_id, f"{label}{', a right page' if right else ''}")
+    badge = f'<span class="rank"><span class="sr">rank </span>{rank}</span>' if rank else ""
     kind = "page right" if right else "page"
     document, page = split_page_id(page_id)
-    label = f"<b>Page {page}</b> {escape(document)}" if page else escape(document)
+    caption = f"<b>Page {page}</b> {escape(document)}" if page else escape(document)
     return (
         f'<figure class="{kind}" title="{escape(page_id)}"><div class="sheet">{image}{badge}</div>'
-        f"<figcaption>{label}</figcaption></figure>"
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 

@@ -21,7 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9", "#5
 DARK_COLOURS = ("#5AB0E8", "#F2894A", "#3CC79B", "#E3A3C6", "#D2B436", "#8FD0F5", "#B5B5B5", "#F2BC4B")
 SHAPES = ("circle", "square", "diamond", "triangle")
 _WIDTH, _HEIGHT = 430, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 28, 14, 48
 _LINE_HEIGHT = 20
 
 

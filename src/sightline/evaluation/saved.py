@@ -16,12 +16,16 @@
     comparisons       before, after, metric, their means, difference, low, high, p_value, corrected_p (Holm),
                       significant, better, worse, same, verdict, breakdown (the difference by facet)
     baseline          the system that all others are compared with, null for the usual pairs
+    background        of a training run: recipe (TOML), metric (the evaluator's, as the log names it), remarks (of the
+                      data doctor: severity, title, count, where, message, advice; null where it was not asked)
     facts             of data and models: fingerprint, dataset, split, counts; created, versions
     questions         id, query, relevant: page -> gain, facets: kind, modality, language, origin, document
     details           one per row, numbers in the order of the questions: per_query: metric -> scores, by_dim and cells:
                       scores of the primary metric, first_rank (null: not found), top: the first pages with scores
 
-Questions and details stand one to a line.
+    log               of a training run: loss, its parts, throughput, memory, evaluations by step (docs/tracking.md)
+
+Questions, details and log stand one to a line.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -37,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import DataError
+from sightline.evaluation.background import Background
 from sightline.evaluation.breakdown import breakdown, breakdown_of_difference
 from sightline.evaluation.metrics import Result
 from sightline.evaluation.results import SHOWN, RetrievalResult
@@ -47,7 +52,7 @@ from sightline.files import write_text
 FORMAT = "sightline-results"
 VERSION = 1
 _PACKAGES = ("sightline", "torch", "transformers", "numpy", "datasets", "accelerate", "peft")
-_LONG = ("questions", "details")
+_LONG = ("questions", "details", "log")
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,14 @@ class SavedResults:
         rows: as they were written; of other dimensions and cells only the primary metric has scores per query.
         facts: of data and models.
         baseline: the system all others were compared with, None for the usual pairs.
+        background: how the model was made; empty where it was only measured.
     """
 
     path: Path
     rows: list[Row]
     facts: Mapping[str, Any]
     baseline: str | None
+    background: Background = field(default_factory=Background)
 
 
 def results_json(
@@ -73,8 +80,11 @@ def results_json(
     facts: Mapping[str, Any],
     *,
     baseline: str | None = None,
+    background: Background | None = None,
 ) -> dict[str, Any]:
     """Everything, as values that `json` writes; see the module."""
+    made = (background or Background()).to_json()
+    log = made.pop("log")
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -90,9 +100,11 @@ def results_json(
             for one in comparisons
         ],
         "baseline": baseline,
-        "facts": {**facts, **made_with()},
+        "background": made,
+        "facts": {**made_with(), **facts},
         "questions": _questions(rows[0].result) if rows else [],
         "details": [_details(row, rows[0]) for row in rows],
+        "log": log,
     }
 
 
@@ -134,6 +146,7 @@ def write_results(
     comparisons: Sequence[Comparison] | None = None,
     facts: Mapping[str, Any] | None = None,
     baseline: str | None = None,
+    background: Background | None = None,
 ) -> Path:
     """Write results.json atomically.
 
@@ -143,9 +156,10 @@ def write_results(
         comparisons: by default `standard_comparisons`.
         facts: about data and models; versions and the time are added.
         baseline: the system all others are compared with, if there is one.
+        background: how the model was made.
     """
     found = standard_comparisons(rows) if comparisons is None else comparisons
-    values = results_json(rows, found, facts or {}, baseline=baseline)
+    values = results_json(rows, found, facts or {}, baseline=baseline, background=background)
     entries = [f"  {json.dumps(name)}: {_text(name, value)}" for name, value in values.items()]
     return write_text(path, "{\n" + ",\n".join(entries) + "\n}\n", errors="backslashreplace")
 
@@ -173,7 +187,9 @@ def read_results(path: str | PathLike[str]) -> SavedResults:
         rows = [
             _row(row, detail, asked) for row, detail in zip(values["rows"], values["details"], strict=True)
         ]
-        return SavedResults(path, rows, values["facts"], values["baseline"])
+        known = values.get("background")  # a part of later versions
+        background = Background() if known is None else Background.from_json({**known, "log": values["log"]})
+        return SavedResults(path, rows, values["facts"], values["baseline"], background)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path}: damaged ({type(error).__name__}: {error}); measure the model again"
@@ -188,7 +204,11 @@ def made_with() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions}
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "system": platform.platform(),
+        "versions": versions,
+    }
 
 
 def _text(name: str, value: Any) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sightline.evaluation.background import Background
 from sightline.evaluation.rows import Comparison, Row, against_baseline, standard_comparisons
 from sightline.evaluation.saved import made_with, row_json, write_results
 
@@ -22,6 +23,7 @@ class Outcome:
         facts: about data and models, for the files.
         thumbnail: document id -> its image file, None where there is none.
         baseline: name of the row that all others are compared with; None for the usual pairs.
+        background: how the model was made; empty where it was only measured.
     """
 
     measured_on: str
@@ -29,6 +31,7 @@ class Outcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
     thumbnail: Callable[[str], Path | None] | None = None
     baseline: str | None = None
+    background: Background = field(default_factory=Background)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
@@ -49,7 +52,12 @@ class Outcome:
     def write(self, path: str | Path) -> Path:
         """Everything into a file, see `sightline.evaluation.saved`."""
         return write_results(
-            self.rows, path, comparisons=self.comparisons, facts=self.facts, baseline=self.baseline
+            self.rows,
+            path,
+            comparisons=self.comparisons,
+            facts=self.facts,
+            baseline=self.baseline,
+            background=self.background,
         )
 
     def write_markdown(self, path: str | Path) -> Path:
@@ -75,7 +83,7 @@ class Outcome:
         return write_plot(self.rows, path)
 
     def write_report(self, path: str | Path, *, title: str | None = None) -> Path:
-        """One self-contained HTML file: the table, the dimension curve, the worst questions with pages."""
+        """One self-contained HTML file: see `sightline.evaluation.report`."""
         from sightline.evaluation.report import write_report
 
         return write_report(
@@ -85,4 +93,5 @@ class Outcome:
             comparisons=self.comparisons,
             thumbnails=self.thumbnail,
             facts=self.facts,
+            background=self.background,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.load import dump_recipe
 from sightline.config.recipe import Recipe, TrainingConfig
 from sightline.errors import ConfigError, DataError, StoppedError
+from sightline.evaluation.background import Background, remarks_of
+from sightline.files import write_json
 from sightline.runs import lora
 from sightline.runs.check import check_material, headlines, stopping
 from sightline.runs.encoders import load_guide
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from sightline.training.trainer import Evaluator
 
 RESOLVED, RESULTS, REPORT, MODEL = "resolved.toml", "results.json", "report.html", "final"
+CHECKED = "check.json"
 UNTUNED, TUNED = "untuned", "fine-tuned"
 
 
@@ -68,9 +72,9 @@ def run_recipe(
 ) -> RunResult:
     """Train as `recipe` says and measure before and after.
 
-    Writes into `recipe.output.dir`: `resolved.toml` before the first step; checkpoints as the recipe says;
-    then the model in `final/`, `results.json` and `report.html`. Where torchrun started several processes, all
-    of them call it; they share the work, the first of them writes and tells.
+    Writes into `recipe.output.dir`: `check.json` (what the data doctor found) and `resolved.toml` before the first
+    step; checkpoints as the recipe says; then the model in `final/`, `results.json` and `report.html`. Where torchrun
+    started several processes, all of them call it; they share the work, the first of them writes and tells.
 
     Args:
         recipe: what to do.
@@ -85,10 +89,12 @@ def run_recipe(
         CheckpointError: the model cannot be loaded.
         StoppedError: SIGTERM asked for it during training; a checkpoint was saved.
     """
+    from sightline.evaluation.storage import hardware
     from sightline.training.card import model_card
     from sightline.training.weights import with_whole_weights
 
     seconds: dict[str, float] = {}
+    findings: dict[str, Any] | None = None
     output = Path(recipe.output.dir)
     arguments = training_arguments(recipe, quiet=console is None or not console.is_terminal)
     loss_class(recipe)  # a name that is wrong is told before anything is opened
@@ -102,7 +108,8 @@ def run_recipe(
         material = material_of(recipe)
     if check and not resume:
         with _timed(seconds, "check"):
-            for line in ranks.from_main(lambda: _checked(recipe, material), "checking the data"):
+            lines, findings = ranks.from_main(lambda: _checked(recipe, material), "checking the data")
+            for line in lines:
                 say(line)
     with _timed(seconds, "load"):
         subject = subject_of(recipe, material, seed=arguments.seed)
@@ -111,6 +118,10 @@ def run_recipe(
     inherited = {**subject.inherited(), **_inherited_arguments(recipe, arguments)}
     lasting = dataclasses.replace(recipe, output=dataclasses.replace(recipe.output, overwrite=False))
     if ranks.is_main:
+        if findings is not None:
+            write_json(output / CHECKED, findings)
+        elif not resume:
+            (output / CHECKED).unlink(missing_ok=True)  # of a run that is overwritten
         dump_recipe(lasting, output / RESOLVED, inherited=inherited, note=f"Resolved from {recipe.source}.")
     say(subject.told())
     say(f"{counted(rows)} to train on; to measure with, {material.measured_on}")
@@ -161,19 +172,33 @@ def run_recipe(
         )
         model = _save(recipe, subject, ranks, card, say)
     facts |= {
+        "hardware": hardware(str(arguments.device)),
         "model": recipe.model.name or dict(recipe.model.routes or {}),
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
     }
     report = output / REPORT if recipe.output.report else None
     if ranks.is_main:
+        outcome = dataclasses.replace(outcome, background=_background(output, told))
         outcome.write(output / RESULTS)
         if report is not None:
             outcome.write_report(report)
     return RunResult(output, model, subject.model, outcome, report, seconds)
 
 
-def _checked(recipe: Recipe, material: Material) -> list[str]:
-    """What the data doctor has to say.
+def _background(output: Path, told: CardFacts) -> Background:
+    """How the model was made; a run that was resumed finds there what was checked before it began."""
+    checked = output / CHECKED
+    findings = json.loads(checked.read_text("utf-8")) if checked.is_file() else None
+    return Background(
+        log=told.log_history,
+        metric="" if told.primary_metric is None else f"eval_{told.primary_metric}",
+        recipe=(output / RESOLVED).read_text("utf-8", errors="surrogateescape"),
+        remarks=None if findings is None else remarks_of(findings["findings"]),
+    )
+
+
+def _checked(recipe: Recipe, material: Material) -> tuple[list[str], dict[str, Any]]:
+    """What the data doctor has to say, and all it found, as JSON.
 
     Raises:
         DataError: it finds errors.
@@ -181,7 +206,7 @@ def _checked(recipe: Recipe, material: Material) -> list[str]:
     diagnosis = check_material(recipe, material).diagnosis
     if errors := stopping(recipe, diagnosis):
         raise DataError(errors)
-    return headlines(recipe, diagnosis)
+    return headlines(recipe, diagnosis), diagnosis.to_json()
 
 
 def _check_needs(

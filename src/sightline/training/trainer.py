@@ -257,7 +257,7 @@ class Trainer(LastingTrainer):
         return 6 * tokens * sum(parameter.numel() for parameter in self.model.parameters())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Training log lines also get what `Engine.logs` counts, and the waiting for data; docs/tracking.md lists it all."""
+        """Training log lines also get what `Engine.logs` counts, and the waiting for data: see docs/tracking.md."""
         if "loss" in logs and "learning_rate" in logs:
             logs |= self._engine.logs() | self._source.logs()
             if self._bad.count:

@@ -158,6 +158,7 @@ class Finding:
         return {
             "kind": self.kind,
             "severity": self.severity,
+            "title": self.title,
             "count": self.count,
             "where": self.where,
             "message": self.message,
