@@ -129,9 +129,34 @@ def test_run_folder(trained: Path) -> None:
     ]
     assert all(0 <= row["ndcg@10"] <= 1 for row in rows)
     assert {"map", "recall@10", "ndcg@10@64"} <= set(rows[1])
-    assert "</html>" in (run / "report.html").read_text()
+    report = (run / "report.html").read_text()
+    assert "</html>" in report
+    for section in ("Results", "Size and speed", "Training", "What was found in the data", "Recipe"):
+        assert f"<h2>{section}</h2>" in report, section
     assert (run / "final" / "modules.json").exists()
     assert "sightline" in (run / "final" / "README.md").read_text().lower()
+
+
+def test_the_report_is_made_again_from_the_results(trained: Path) -> None:
+    first = (trained / "run" / "report.html").read_text()
+    done = sightline(trained, "report", "run", "-o", "again.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (trained / "again.html").read_text() == first
+    # Pages that are gone, or others, are told of and not shown.
+    assert first.count("data:image/jpeg") > 0
+    os.rename(trained / "pages", trained / "moved")
+    try:
+        done = sightline(trained, "report", "run/results.json", "-o", "bare.html")
+        assert done.returncode == 0
+        assert done.stderr == "without pictures of pages: there is no folder of pages at 'pages'\n"
+        assert "data:image/jpeg" not in (trained / "bare.html").read_text()
+        assert sightline(trained, "report", "run", "--dataset", "moved", "-o", "bare.html").returncode == 0
+        assert "data:image/jpeg" in (trained / "bare.html").read_text()
+        done = sightline(trained, "report", "run", "--dataset", "documents", "-o", "none.html")
+        assert done.returncode == 1
+        assert not (trained / "none.html").exists()
+    finally:
+        os.rename(trained / "moved", trained / "pages")
 
 
 def test_a_finished_run_is_not_overwritten(trained: Path) -> None:
