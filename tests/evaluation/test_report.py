@@ -122,7 +122,7 @@ def test_everything_from_outside_is_escaped(rows: list[Row], page: Path) -> None
     checker = parsed(html)
     assert "script" not in checker.tags
     assert EVIL in checker.text
-    assert "question 3" in checker.text
+    assert checker.text.count(f"{EVIL} question ") > 5
 
 
 def test_self_contained_with_small_thumbnails(rows: list[Row], page: Path) -> None:

@@ -203,7 +203,7 @@ def _levels(found: Comparison) -> str:
 
 def _certainty(found: Comparison) -> str:
     gap = found.difference
-    low, high, p = signed(gap.low), signed(gap.high), probability(found.p_value)
+    low, high, p = signed(gap.low), signed(gap.high), probability(found.corrected_p)
     if found.verdict == "no clear difference":
         return (
             f"The difference is {signed(gap.mean)}, but anything from {low} to {high} would fit these questions "

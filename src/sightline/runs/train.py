@@ -17,6 +17,7 @@ from sightline.config.load import dump_recipe
 from sightline.config.recipe import Recipe, TrainingConfig
 from sightline.errors import ConfigError, DataError, StoppedError
 from sightline.evaluation.background import Background, remarks_of
+from sightline.evaluation.saved import made_with
 from sightline.files import write_json
 from sightline.runs import lora
 from sightline.runs.check import check_material, headlines, stopping
@@ -172,6 +173,7 @@ def run_recipe(
         )
         model = _save(recipe, subject, ranks, card, say)
     facts |= {
+        **made_with(),
         "hardware": hardware(str(arguments.device)),
         "model": recipe.model.name or dict(recipe.model.routes or {}),
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
