@@ -148,7 +148,7 @@ def test_the_report_is_made_again_from_the_results(trained: Path) -> None:
     try:
         done = sightline(trained, "report", "run/results.json", "-o", "bare.html")
         assert done.returncode == 0
-        assert done.stderr == "without pictures of pages: there is no folder of pages at 'pages'\n"
+        assert done.stderr.startswith("without pictures of pages: there is no folder of pages at ")
         assert "data:image/jpeg" not in (trained / "bare.html").read_text()
         assert sightline(trained, "report", "run", "--dataset", "moved", "-o", "bare.html").returncode == 0
         assert "data:image/jpeg" in (trained / "bare.html").read_text()
