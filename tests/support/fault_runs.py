@@ -14,8 +14,6 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from sightline.models.encoder import Encoder
 from sightline.training.arguments import TrainingArguments
 from sightline.training.saving import UNFINISHED
 from sightline.training.trainer import Trainer
+from support.processes import forks
 
 WORDS = [
     "annual",
@@ -89,7 +88,7 @@ class Run:
 
     def start(self, work: Callable[[Run], None] | None = None) -> int:
         """Runs it to its end in a process; the exit code, negative for a signal."""
-        process = _context().Process(target=_guarded, args=(work or train, self))
+        process = forks().Process(target=_guarded, args=(work or train, self))
         process.start()
         process.join(100)
         if process.exitcode is None:
@@ -263,19 +262,3 @@ def _guarded(work: Callable[[Run], None], run: Run) -> None:
     except Exception:
         traceback.print_exc()
         os._exit(1)
-
-
-@cache
-def _context() -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    # The server does not take over the search path, and what it cannot import it passes over in silence.
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), before]))
-    try:
-        forkserver.ensure_running()
-    finally:
-        del os.environ["PYTHONPATH"]
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
-    return context

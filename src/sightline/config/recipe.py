@@ -112,6 +112,10 @@ class DataConfig:
     split: str = "train"
     """Split whose questions are trained on."""
 
+    origins: list[str] = field(default_factory=list)
+    """Of pages: train only on questions that come from here: "person", "offline", "model:NAME", or "model" for any.
+    Empty: all."""
+
     max_rows: int | None = None
     """Train on at most this many questions, the first ones."""
 

@@ -127,7 +127,12 @@ class Dataset:
         return content_digest(pages, self.questions(split))
 
     def train_rows(
-        self, fields: Fields = "both", split: str = "train", *, negatives: int | None = None
+        self,
+        fields: Fields = "both",
+        split: str = "train",
+        *,
+        negatives: int | None = None,
+        origins: Sequence[str] = (),
     ) -> datasets.Dataset:
         """Pairs to train on: columns ``anchor`` (the question) and ``positive`` (a page that answers it).
 
@@ -143,16 +148,28 @@ class Dataset:
             fields: what a page shows.
             split: whose questions.
             negatives: mined pages per pair; None for none.
+            origins: only questions from there: "person", "offline", "model:NAME", "model" for any; empty for all.
 
         Raises:
-            DataError: when the split has no questions (or, for text, no page with text); when negatives are asked for
+            DataError: when the split has no questions of these origins (or, for text, no page with text); when negatives are asked for
                 and none were mined, or the dataset has changed since.
         """
         import datasets
 
-        pairs = [(item, self._by_id[name]) for item in self.questions(split) for name in item.page_ids]
+        asked = self.questions(split)
+        pairs = [
+            (item, self._by_id[name])
+            for item in asked
+            if not origins or item.origin in origins or item.origin.partition(":")[0] in origins
+            for name in item.page_ids
+        ]
         if fields == "text":
             pairs = [(question, page) for question, page in pairs if page.text]
+        if not pairs and origins and asked:
+            there = ", ".join(sorted({item.origin for item in asked}))
+            raise DataError(
+                f"{self.root}: split '{split}' has no questions to train on from {', '.join(origins)}; its are from {there}"
+            )
         if not pairs:
             raise DataError(
                 f"{self.root}: split '{split}' has no questions to train on; give a question file"

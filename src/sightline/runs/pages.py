@@ -96,7 +96,9 @@ def train_rows(recipe: Recipe, dataset: Dataset) -> datasets.Dataset:
 
     views, split = recipe.trained_fields, recipe.data.split
     negatives = mined_negatives(recipe, dataset)
-    found = [dataset.train_rows(view, split, negatives=negatives) for view in views]
+    found = [
+        dataset.train_rows(view, split, negatives=negatives, origins=recipe.data.origins) for view in views
+    ]
     if len(views) == 1:
         rows = found[0]
     else:
