@@ -96,6 +96,11 @@ class Road:
             "index": ["index", "pages", "-m", model, "-o", "out", "--device", "cpu"],
         }[stage]  # fmt: skip
 
+    @property
+    def cache(self) -> Path:
+        """What the doctor remembers."""
+        return self.root.with_name(f"{self.root.name}.cache")
+
     def copy(self, root: Path) -> Road:
         shutil.copytree(self.root, root, symlinks=True)
         return Road(root, self.model)
@@ -109,7 +114,7 @@ class Road:
     ) -> Ended:
         """Runs the command, after ``within`` in its process; SIGKILL after so many seconds, its own children too."""
         said = self.root.with_name(f"{self.root.name}.said")
-        process = forks().Process(target=_command, args=(self.root, arguments, said, within))
+        process = forks().Process(target=_command, args=(self, arguments, said, within))
         started = time.monotonic()
         process.start()
         process.join(100 if kill_after is None else kill_after)
@@ -225,20 +230,20 @@ def _forked(road: Road, stage: str, said: Path) -> tuple[int, str]:
     child = os.fork()
     if not child:
         try:
-            _command(road.root, road.arguments(stage), said, None)
+            _command(road, road.arguments(stage), said, None)
         except SystemExit as leaving:
             os._exit(leaving.code if isinstance(leaving.code, int) else 0)
         os._exit(99)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.read_text()
 
 
-def _command(root: Path, arguments: list[str], said: Path, within: Callable[[], None] | None) -> None:
+def _command(road: Road, arguments: list[str], said: Path, within: Callable[[], None] | None) -> None:
     os.setsid()
     stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
-    os.environ["SIGHTLINE_CACHE"] = str(root.with_name(f"{root.name}.cache"))
-    os.chdir(root)
+    os.environ["SIGHTLINE_CACHE"] = str(road.cache)
+    os.chdir(road.root)
     if within is not None:
         within()
     sightline.cli.main.main(arguments)

@@ -151,8 +151,8 @@ class Dataset:
             origins: only questions from there: "person", "offline", "model:NAME", "model" for any; empty for all.
 
         Raises:
-            DataError: when the split has no questions of these origins (or, for text, no page with text); when negatives are asked for
-                and none were mined, or the dataset has changed since.
+            DataError: when the split has no questions of these origins (or, for text, no page with text); when
+                negatives are asked for and none were mined, or the dataset has changed since.
         """
         import datasets
 
@@ -168,7 +168,8 @@ class Dataset:
         if not pairs and origins and asked:
             there = ", ".join(sorted({item.origin for item in asked}))
             raise DataError(
-                f"{self.root}: split '{split}' has no questions to train on from {', '.join(origins)}; its are from {there}"
+                f"{self.root}: split '{split}' has no questions to train on from {', '.join(origins)}; there are those"
+                f" from {there}"
             )
         if not pairs:
             raise DataError(
