@@ -9,9 +9,11 @@ import pytest
 
 from sightline.config.load import recipe_from
 from sightline.config.recipe import Recipe
+from sightline.documents.adding import add_questions
 from sightline.documents.dataset import Dataset
 from sightline.documents.mining import mine_negatives
 from sightline.documents.mining_rules import MiningRules
+from sightline.documents.records import Question
 from sightline.errors import ConfigError, DataError
 from sightline.runs.pages import PageMaterial, train_rows
 from sightline.runs.train import run_recipe
@@ -88,3 +90,31 @@ def test_negatives_of_a_table_are_columns(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"data\.negatives is for a reranker"):
         load_encoder(plan)
+
+
+def test_questions_are_chosen_by_where_they_come_from(tmp_path: Path) -> None:
+    data = mined_pages(tmp_path)
+    page = next(iter(Dataset.load(data).relevant("train").values())).pop()
+    document, number = page.split("#p")
+    add_questions(
+        data,
+        [
+            Question(origin, f"made, {origin}", document, (int(number),), origin=origin)
+            for origin in ("offline", "model:a", "model:b")
+        ],
+    )
+
+    def asked(*origins: str) -> set[str]:
+        chosen = ", ".join(f'"{origin}"' for origin in origins)
+        plan = recipe(data, tmp_path, f"data.origins=[{chosen}]", "data.negatives=unset")
+        return set(train_rows(plan, Dataset.load(data))["anchor"])
+
+    assert asked("offline") == {"made, offline"}
+    assert asked("model:b", "offline") == {"made, model:b", "made, offline"}
+    assert asked("model") == {"made, model:a", "made, model:b"}
+    assert asked() == asked("person", "model", "offline")
+    assert len(asked("person")) == len(asked()) - 3
+    with pytest.raises(
+        DataError, match="to train on from modal; there are those from model:a, model:b, offline, person"
+    ):
+        asked("modal")
