@@ -1,4 +1,4 @@
-"""Every stage where it cannot succeed: exit code 1, one line that says why and where, nothing that looks whole."""
+"""Every stage where it cannot succeed: an exit code, one line that says why and where, nothing that looks whole."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ def road(whole: Road, tmp_path: Path) -> Road:
 
 
 def refused(road: Road, stage: str, ended: Ended, before: dict[str, str]) -> str:
-    """That the command failed as it should and left nothing that looks whole; its last line."""
-    assert ended.code == 1, f"{ended.code}: {ended.said}"
+    """That the command failed as it should and left nothing that looks whole; its last line.
+
+    Exit code 2 is the command line's own, for a place that it can see to be out of reach.
+    """
+    assert ended.code in (1, 2), f"{ended.code}: {ended.said}"
     assert "Traceback" not in ended.said
     assert "unexpected" not in ended.last
     after = contents(road.root)
@@ -62,7 +65,7 @@ def test_a_folder_that_may_not_be_read(road: Road, stage: str) -> None:
         folder.chmod(0o755)
     said = refused(road, stage, ended, before)
     assert folder.name in said
-    assert "ermission denied" in said
+    assert "ermission denied" in said or "not readable" in said
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "ingest"])
@@ -140,8 +143,9 @@ def test_documents_of_every_kind_of_damage(shared: Path, whole: Road, tmp_path: 
     files = sorted((shared / "torture" / "pdf").iterdir())
     for file in [file for file in files if "password" in file.name] + files[::3]:
         shutil.copy(file, road.root / "in")
-    (road.root / "questions.jsonl").write_text("")
-    ended = road.run(road.arguments("ingest"))
+    arguments = road.arguments("ingest")
+    at = arguments.index("-q")
+    ended = road.run(arguments[:at] + arguments[at + 2 :])
     assert ended.code == 0, ended.said
     assert "password" in ended.said
     (road.root / "out").rename(road.root / "pages")

@@ -59,3 +59,17 @@ def sheet(path: Path, texts: list[str]) -> None:
         canvas.drawString(10, 50, text)
         canvas.showPage()
     canvas.save()
+
+
+def sheet_of_lines(path: Path, texts: list[str]) -> None:
+    """A PDF with several lines on each page."""
+    from reportlab.pdfgen.canvas import Canvas
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas = Canvas(str(path), pagesize=(600, 200), invariant=1)
+    for text in texts:
+        lines = canvas.beginText(10, 150)
+        lines.textLines(text)
+        canvas.drawText(lines)
+        canvas.showPage()
+    canvas.save()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -45,7 +46,8 @@ fields = "text"
 name = "infonce"
 temperature = 0.05
 [training]
-max_steps = 8
+max_steps = 4
+dataloader_num_workers = 0
 per_device_train_batch_size = 4
 learning_rate = 1e-3
 save_strategy = "steps"
@@ -127,21 +129,31 @@ class Road:
         return Ended(process.exitcode, said.read_text(), time.monotonic() - started)
 
 
+# Texts that questions can be made of, too.
+PAGES = (
+    """{0} in the annual report
+Total costs of {0} rose to {1} million in 2023, which is more than the budget foresaw for the year.
+Figure 3: Demand for {0} by month
+The contractor delivered {0} to hall {1} under a licence of the ministry.""",
+    """How {0} are looked after
+About {1}% of residents say that {0} near the terminal disturb their sleep at night.
+To report trouble with {0}, call office {1} and give the time and the place.
+Table 4. Complaints about {0} by quarter""",
+)
+
+
 def small_road(root: Path, model: Path) -> Road:
-    """Six documents of two pages, a question about each, two of them held out, in the tone of reports."""
-    from support.mined_pages import sheet
+    """Six documents of two pages, a question by a person about each page, two documents held out."""
+    from support.mined_pages import sheet_of_lines
 
     words = ("bees", "bread", "clocks", "engines", "violins", "volcanoes")
-    parts = (
-        "Annual report on {0}. The cost of {0} rose to {1} million.",
-        "How {0} are made, and who pays for {0}",
-    )
     for number, word in enumerate(words):
-        sheet(root / "in" / f"{word}.pdf", [part.format(word, 17 + number) for part in parts])
+        texts = [page.format(word, 17 + number) for page in PAGES]
+        sheet_of_lines(root / "in" / f"{word}.pdf", texts)
     asked = [
         {"id": f"{word}-{page}", "query": query.format(word), "document": f"{word}.pdf", "pages": [page]}
         for word in words
-        for page, query in enumerate(("What did {} cost?", "How does one make {}?"))
+        for page, query in enumerate(("What did {} cost?", "Who hears {} at night?"))
     ]
     (root / "questions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in asked))
     (root / "recipe.toml").write_text(RECIPE.format(model=model))
@@ -161,23 +173,25 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def killed_again_and_again(road: Road, stage: str, seconds: float, *, seed: int, times: int = 5) -> int:
+def killed_again_and_again(road: Road, stage: str, seconds: float, *, seed: int, times: int = 5) -> None:
     """Kills a stage so many times at random moments of the ``seconds`` it takes, then lets it end.
 
-    Returns:
-        how many of them were alive to be killed.
+    Where it ends before it is killed (what is kept of a run that was killed makes the next one faster), it starts
+    again without its output, in the time it took.
     """
     chance, killed = random.Random(seed), 0
-    for _ in range(times):
+    for _ in range(3 * times):
         ended = road.run(road.arguments(stage), kill_after=seconds * chance.uniform(0.1, 0.95))
-        killed += ended.code == -signal.SIGKILL
         assert ended.code in (0, -signal.SIGKILL), ended.said
         if ended.code == 0:
+            seconds = ended.seconds
+            shutil.rmtree(road.root / "out", ignore_errors=True)
+        killed += ended.code == -signal.SIGKILL
+        if killed == times:
             break
-    if killed == times:
-        ended = road.run(road.arguments(stage))
+    assert killed == times
+    ended = road.run(road.arguments(stage))
     assert ended.code == 0, ended.said
-    return killed
 
 
 def without_rights() -> None:
@@ -239,6 +253,7 @@ def _forked(road: Road, stage: str, said: Path) -> tuple[int, str]:
 
 def _command(road: Road, arguments: list[str], said: Path, within: Callable[[], None] | None) -> None:
     os.setsid()
+    multiprocessing.set_start_method("fork", force=True)  # for its workers, which would inherit "forkserver"
     stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)

@@ -151,7 +151,8 @@ def known_columns(names: Sequence[str], source: str) -> list[str]:
     if question is None or answer is None:
         raise DataError(
             f"{source}: which column holds the question, and which the document that answers it? It has "
-            f"{', '.join(names)}; say it with --columns QUESTION,ANSWER,OTHERS..."
+            f"{', '.join(names)}; say it with --columns QUESTION,ANSWER,OTHERS... (a folder of documents "
+            "becomes a dataset by `sightline ingest`)"
         )
     negatives = [name for name in names if name.startswith(_NEGATIVE)]
     return [question, answer, *negatives, *(name for name in names if name in LABELS)]

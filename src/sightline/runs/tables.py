@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -356,8 +357,29 @@ def _loaded(
 
 
 def _unopened(name: str, error: Exception, source: str) -> DataError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return DataError(f"{source}: the dataset {name!r} cannot be opened: {first}")
+    from datasets.exceptions import DatasetGenerationError
+
+    cause: BaseException = error
+    if isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
+        cause = error.__cause__
+    first = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+    return DataError(f"{source}: the dataset {name!r} cannot be opened: {_bad_line(name) or first}")
+
+
+def _bad_line(name: str) -> str:
+    """Of a file of JSON lines the first that is none; a parser that reads blocks does not say which."""
+    path = Path(name).expanduser()
+    if path.suffix != ".jsonl" or not path.is_file():
+        return ""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                is_row = not line.strip() or isinstance(json.loads(line), dict)
+            except ValueError:
+                is_row = False
+            if not is_row:
+                return f"{path.name}:{number}: not a JSON object"
+    return ""
 
 
 def _targets() -> tuple[str, ...]:
