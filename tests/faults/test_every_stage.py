@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -153,6 +154,17 @@ def test_documents_of_every_kind_of_damage(shared: Path, whole: Road, tmp_path: 
     for stage in ("mine", "train", "eval", "compare"):
         said = refused(road, stage, road.run(road.arguments(stage)), contents(road.root))
         assert "questions" in said
+    files_asked = ("001-trivial_minimal-document.pdf", "004-pdflatex-4-pages_pdflatex-4-pages.pdf")
+    (road.root / "questions.jsonl").write_text(
+        "".join(
+            json.dumps({"id": name, "query": f"What is in {name}?", "document": name, "pages": [0]}) + "\n"
+            for name in files_asked
+        )
+    )
+    (road.root / "pages").rename(road.root / "out")
+    ended = road.run(arguments)
+    assert ended.code == 0, ended.said
+    (road.root / "out").rename(road.root / "pages")
     for stage in ("questions", "mine", "check", "train", "eval", "compare", "convert", "index"):
         shutil.rmtree(road.root / "out", ignore_errors=True)
         ended = road.run(road.arguments(stage))
