@@ -26,10 +26,10 @@ from sightline.evaluation.pictures import Pictures, thumbnail_uri
 from sightline.evaluation.report import render_html, render_table, write_report
 from sightline.evaluation.results import result_of_run
 from sightline.evaluation.retrieval import score_embeddings
-from sightline.evaluation.rows import Row, standard_comparisons
+from sightline.evaluation.rows import Row, headline, standard_comparisons
 from sightline.evaluation.saved import read_results, write_results
 from sightline.evaluation.storage import Cell, Cost, Storage
-from sightline.evaluation.summary import signed, summarize, verdict
+from sightline.evaluation.summary import probability, signed, summarize, verdict
 from sightline.types import Embeddings
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
@@ -164,9 +164,13 @@ def test_summary_says_whether_and_how_sure(rows: list[Row]) -> None:
     assert verdict(rows, comparisons) == "Fine-tuning helped"
     sentences = summarize(rows, comparisons)
     assert sentences[0].startswith("On 33 questions over 33 pages, NDCG@10 with pages seen as text rose from")
-    assert re.search(
-        r"The gain is \+0\.\d{3}, most likely between .* \(95% interval, p [<=] 0\.001\)", sentences[0]
-    )
+    lead = headline(comparisons)
+    assert lead is not None
+    told = re.search(r"The gain is \+0\.\d{3}, most likely between .* \(95% interval, (p .*)\)", sentences[0])
+    assert told is not None
+    # As in the table of comparisons: corrected for how many there are.
+    assert told[1] == probability(lead.corrected_p) != probability(lead.p_value)
+    assert lead.significant
     assert any("better than BM25" in sentence for sentence in sentences)
     backwards = [Row("untuned", "text", rows[3].result), Row("fine-tuned", "text", rows[1].result)]
     found = standard_comparisons(backwards)
