@@ -219,8 +219,8 @@ def test_public_names_resolve() -> None:
 
 def test_import_is_quick_and_does_not_load_torch() -> None:
     script = (
-        "import sys, time; start = time.perf_counter(); import sightline; "
-        "seconds = time.perf_counter() - start; "
+        "import sys, time; start = time.process_time(); import sightline; "
+        "seconds = time.process_time() - start; "
         f"print(seconds, sorted({HEAVY!r} & set(sys.modules)))"
     )
     runs = [

@@ -30,6 +30,7 @@ from sightline.models.encoder import Encoder
 pages, model = sys.argv[1:3]
 embedding_cache.TEXTS = 4
 mining_search.QUESTIONS = 3
+LAST = 16
 
 
 def child(told, heard, cache):
@@ -54,11 +55,13 @@ def run(cache, kill_after):
     signs = 0
     while os.read(read, 1):
         signs += 1
-        os.write(answer, b".")
         if signs == kill_after:
-            time.sleep(0.01 * random.random())  # at the next sign it waits
+            if signs < LAST:  # killed on the way to the next sign; at the last one it is left waiting
+                os.write(answer, b".")
+                time.sleep(0.01 * random.random())
             os.kill(pid, signal.SIGKILL)
             break
+        os.write(answer, b".")
     os.close(read)
     os.close(answer)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
