@@ -105,7 +105,7 @@ def test_a_run_of_the_trainer_teaches_it(tmp_path: Path) -> None:
         report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=1,
     )  # fmt: skip
     loss = Matryoshka(InfoNCE(temperature=1.0, similarity="maxsim"), (16, 8))
-    assert evaluator(encoder)["ndcg@10"] < 0.6
+    before = evaluator(encoder)["ndcg@10"]  # of random weights and a vocabulary trained on the spot
     trainer = Trainer(encoder, loss, train_dataset=rows, args=args)
     trainer.train()
     card = model_card(trainer.card_facts())
@@ -114,7 +114,7 @@ def test_a_run_of_the_trainer_teaches_it(tmp_path: Path) -> None:
     assert "- late-interaction" in card
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     assert losses[-1] < losses[0] * 0.6
-    assert evaluator(encoder)["ndcg@10"] > 0.9
+    assert evaluator(encoder)["ndcg@10"] > max(0.9, before + 0.2)
 
 
 def test_what_is_refused(tiny: Callable[[str], Path], tiny_encoder: Callable[[str], Encoder]) -> None:
