@@ -59,6 +59,26 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 
 
 @contextmanager
+def held(path: str | os.PathLike[str], taken: Exception) -> Iterator[None]:
+    """Hold a file or folder for one writer; the lock ends with the process, even after kill -9.
+
+    Raises:
+        Exception: ``taken``, when another process has it.
+    """
+    import fcntl
+
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise taken from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A folder to be filled, which gets its name when it is whole; when filling it fails, nothing is left.
 

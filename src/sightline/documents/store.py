@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.documents.journal import JOURNAL
 from sightline.documents.records import PERSON, Document, Page, Question
 from sightline.errors import DataError
-from sightline.files import write_json
+from sightline.files import held, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,19 +72,9 @@ def locked(root: Path) -> Iterator[None]:
     Raises:
         DataError: when another process has it.
     """
-    import fcntl
-
-    handle = os.open(root, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                f"{root}: another `sightline` is writing here; wait for it or choose another folder"
-            ) from error
+    taken = DataError(f"{root}: another `sightline` is writing here; wait for it or choose another folder")
+    with held(root, taken):
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

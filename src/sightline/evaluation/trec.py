@@ -30,20 +30,9 @@ def read_qrels(path: str | PathLike[str]) -> dict[str, dict[str, float]]:
     Raises:
         DataError: naming file and line of everything wrong, up to 20 at once.
     """
-    found: dict[str, dict[str, float]] = {}
-    problems = Problems()
-    for where, columns in _columns(Path(path), 4, "query 0 document gain", "file of judgments", problems):
-        query, document, gain = _plain(columns[0]), _plain(columns[2]), _number(columns[3])
-        if gain is None:
-            problems.add(where, f"the gain '{columns[3]}' is no number")
-        elif document in found.setdefault(query, {}):
-            problems.add(where, f"document '{document}' is judged twice for query '{query}'")
-        else:
-            found[query][document] = gain
-    problems.raise_any()
-    if not found:
-        raise DataError(f"{path}: no judgment in it")
-    return found
+    return _by_query(
+        Path(path), ("query 0 document gain", "file of judgments"), "gain", "judged", "no judgment in it"
+    )
 
 
 def write_qrels(qrels: Qrels, path: str | PathLike[str]) -> Path:
@@ -62,21 +51,8 @@ def read_run(path: str | PathLike[str]) -> dict[str, dict[str, float]]:
     Raises:
         DataError: naming file and line of everything wrong, up to 20 at once.
     """
-    found: dict[str, dict[str, float]] = {}
-    problems = Problems()
-    expected = "query Q0 document rank score tag"
-    for where, columns in _columns(Path(path), 6, expected, "run", problems):
-        query, document, score = _plain(columns[0]), _plain(columns[2]), _number(columns[4])
-        if score is None:
-            problems.add(where, f"the score '{columns[4]}' is no number")
-        elif document in found.setdefault(query, {}):
-            problems.add(where, f"document '{document}' is retrieved twice for query '{query}'")
-        else:
-            found[query][document] = score
-    problems.raise_any()
-    if not found:
-        raise DataError(f"{path}: nothing retrieved in it")
-    return found
+    line = ("query Q0 document rank score tag", "run")
+    return _by_query(Path(path), line, "score", "retrieved", "nothing retrieved in it")
 
 
 def write_run(run: Run, path: str | PathLike[str], *, tag: str = "sightline") -> Path:
@@ -106,6 +82,29 @@ def write_trec(collection: Collection, folder: str | PathLike[str]) -> Path:
 def number_text(value: float) -> str:
     """A whole number without a point, any other with every digit."""
     return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def _by_query(
+    path: Path, line: tuple[str, str], number: str, done: str, empty: str
+) -> dict[str, dict[str, float]]:
+    """query id -> document id -> the column called ``number``, of a file whose lines are as ``line`` says."""
+    expected, what = line
+    names = expected.split()
+    place = names.index(number)
+    found: dict[str, dict[str, float]] = {}
+    problems = Problems()
+    for where, columns in _columns(path, len(names), expected, what, problems):
+        query, document, value = _plain(columns[0]), _plain(columns[2]), _number(columns[place])
+        if value is None:
+            problems.add(where, f"the {number} '{columns[place]}' is no number")
+        elif document in found.setdefault(query, {}):
+            problems.add(where, f"document '{document}' is {done} twice for query '{query}'")
+        else:
+            found[query][document] = value
+    problems.raise_any()
+    if not found:
+        raise DataError(f"{path}: {empty}")
+    return found
 
 
 def _columns(

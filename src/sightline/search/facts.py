@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.errors import SearchIndexError
-from sightline.files import write_json
+from sightline.files import held, write_json
 
 FORMAT = 1
 POINTER = "index.json"
@@ -137,8 +137,6 @@ def building(root: Path) -> Iterator[None]:
     Raises:
         SearchIndexError: another build holds it, or the folder holds something that is not an index.
     """
-    import fcntl
-
     if root.is_file():
         raise SearchIndexError(f"{root} is a file; choose a folder for the index")
     if (
@@ -148,13 +146,10 @@ def building(root: Path) -> Iterator[None]:
     ):
         raise SearchIndexError(f"{root} holds files that are no index; choose an empty or a new folder")
     (root / VERSIONS).mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SearchIndexError(
-                f"{root}: another build is writing this index; wait for it to end"
-            ) from error
+    (root / LOCK).touch()
+    with held(
+        root / LOCK, SearchIndexError(f"{root}: another build is writing this index; wait for it to end")
+    ):
         yield
 
 
