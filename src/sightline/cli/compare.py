@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sightline.cli.options import Dims, Precisions
+
 
 def compare(
     systems: Annotated[
@@ -37,17 +39,8 @@ def compare(
         str | None,
         typer.Option(metavar="NAME", help="What the others are compared with; by default the first system."),
     ] = None,
-    dims: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Also measure at these embedding dimensions.")
-    ] = None,
-    precisions: Annotated[
-        str,
-        typer.Option(
-            metavar="P,P,...",
-            help="How to keep the vectors, measured at every dimension: float32, float16, int8, binary, "
-            "binary+query, binary+int8.",
-        ),
-    ] = "float32",
+    dims: Dims = None,
+    precisions: Precisions = "float32",
     reranker: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="A reranker to put the pages each model finds into a new order."),

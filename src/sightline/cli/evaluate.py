@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sightline.cli.options import Dims, Precisions
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder of a model, or a name on the Hub.")],
@@ -24,17 +26,8 @@ def evaluate(
             "by default all the model takes.",
         ),
     ] = None,
-    dims: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Also measure at these embedding dimensions.")
-    ] = None,
-    precisions: Annotated[
-        str,
-        typer.Option(
-            metavar="P,P,...",
-            help="How to keep the vectors, measured at every dimension: float32, float16, int8, binary, "
-            "binary+query, binary+int8.",
-        ),
-    ] = "float32",
+    dims: Dims = None,
+    precisions: Precisions = "float32",
     compare: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL", help="Another model to measure first, the untuned one say."),
