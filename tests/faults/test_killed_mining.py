@@ -30,19 +30,18 @@ from sightline.models.encoder import Encoder
 pages, model = sys.argv[1:3]
 embedding_cache.TEXTS = 4
 mining_search.QUESTIONS = 3
-LAST = 16
 
 
 def child(told, heard, cache):
     def progress(stage, done, total):
-        os.write(told, b".")
+        os.write(told, f"{stage}:{done}\\n".encode())
         os.read(heard, 1)
 
     encoder = Encoder.from_pretrained(model, device="cpu")
     mining.mine_negatives(pages, encoder, bm25=True, cache=cache, rules=MiningRules(num_negatives=3), progress=progress)
 
 
-def run(cache, kill_after):
+def run(cache, stage, done, held):
     read, told = os.pipe()
     heard, answer = os.pipe()
     pid = os.fork()
@@ -52,40 +51,48 @@ def run(cache, kill_after):
         child(told, heard, cache)
         os._exit(0)
     os.close(told)
-    signs = 0
-    while os.read(read, 1):
-        signs += 1
-        if signs == kill_after:
-            if signs < LAST:  # killed on the way to the next sign; at the last one it is left waiting
+    os.close(heard)
+    for line in os.fdopen(read):
+        at, now = line.split(":")
+        if at == stage and int(now) >= done:
+            if not held:  # killed on the way to the next sign; else while it waits at this one
                 os.write(answer, b".")
                 time.sleep(0.01 * random.random())
             os.kill(pid, signal.SIGKILL)
             break
         os.write(answer, b".")
-    os.close(read)
     os.close(answer)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     journal = os.path.join(pages, "mine.journal")
-    chunks = len(open(journal).readlines()) - 1 if os.path.exists(journal) else 0
-    return f"{signs}:{code}:{chunks}"
+    return code, len(open(journal).readlines()) - 1 if os.path.exists(journal) else 0
 
 
 for order in sys.argv[3:]:
-    cache, place = order.rsplit("@", 1)
-    print(run(cache, int(place)), flush=True)
-    if int(place) == 9999:  # beside its embeddings, so that the next begins anew
+    cache, stage, done, held = order.split("|")
+    code, chunks = run(cache, stage, int(done), bool(held))
+    print(f"{code}:{chunks}", flush=True)
+    if not stage:  # beside its embeddings, so that the next begins anew
         os.rename(os.path.join(pages, "negatives.parquet"), os.path.join(cache, "negatives.parquet"))
     assert not os.path.exists(os.path.join(pages, "negatives.parquet"))
 """
+
+# Where each of the five runs is killed: once a stage has done so much, and whether it waits there. A resumed run
+# skips what is done, so places are told by what is done in all, not by how often a run has told of progress.
+KILLS = (
+    ("Embedding pages", 4, ""),
+    ("Embedding pages", 12, ""),
+    ("Embedding questions", 8, ""),
+    ("Mining", 3, ""),
+    ("Mining", 12, "held"),
+)
 
 
 def test_five_kills_and_the_result_of_an_uninterrupted_run(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     pages, model = mined_pages(tmp_path), tiny("bert")
-    # After so many signs of progress; the later ones come when pages and questions are embedded.
-    orders = [f"{tmp_path / 'killed'}@{signs}" for signs in (3, 8, 12, 14, 16, 9999)]
-    orders.append(f"{tmp_path / 'whole'}@9999")
+    orders = ["|".join((str(tmp_path / "killed"), stage, str(done), held)) for stage, done, held in KILLS]
+    orders += [f"{tmp_path / name}||0|" for name in ("killed", "whole")]
     tests = Path(__file__).resolve().parents[1]
     environment = os.environ | {
         "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent / 'src'}",
@@ -101,9 +108,10 @@ def test_five_kills_and_the_result_of_an_uninterrupted_run(
     )
     assert done.returncode == 0, done.stderr
     told = [tuple(map(int, line.split(":"))) for line in done.stdout.split()]
-    assert [code for _, code, _ in told] == [-9] * 5 + [0, 0]
-    chunks = [chunk for *_, chunk in told]
-    assert 0 == chunks[0] < chunks[3] < chunks[4]  # embedding first, then mining, which goes on
+    assert [code for code, _ in told] == [-9] * 5 + [0, 0]
+    chunks = [chunk for _, chunk in told]
+    assert chunks[:2] == [0, 0]  # embedding first, then mining, which goes on
+    assert 1 <= chunks[3] <= 2 < chunks[4] == 4
     assert not (pages / "mine.journal").exists()
     made = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert len(made) == 5  # vectors and facts of pages and questions, and the negatives
