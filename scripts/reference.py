@@ -17,6 +17,7 @@ REFERENCE = ROOT / "docs" / "reference"
 _INHERITING = ("ModelConfig", "LossConfig", "TrainingConfig")
 COMMANDS = (
     "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "report", "convert", "index", "search",
+    "serve",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from sightline.cli import (
     questions,
     report,
     search,
+    serve,
     train,
 )
 from sightline.errors import SightlineError, StoppedError
@@ -104,6 +105,7 @@ app.command("report")(report.report)
 app.command("convert")(convert.convert)
 app.command("index")(index.index)
 app.command("search")(search.search)
+app.command("serve")(serve.serve)
 
 
 def main(arguments: list[str] | None = None) -> None:

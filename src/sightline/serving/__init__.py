@@ -1,0 +1,1 @@
+"""The service behind `sightline serve`: search, embeddings and reranking over HTTP."""
