@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.errors import ConfigError
-from sightline.evaluation.fusion import reciprocal_rank_fusion
+from sightline.evaluation.fusion import reciprocal_rank_fusion, score_fusion
 
 RANKINGS = st.lists(st.lists(st.integers(0, 12), unique=True, max_size=10), max_size=4)
 
@@ -63,3 +63,51 @@ def test_scores_follow_the_formula(rankings: list[list[int]]) -> None:
 def test_what_cannot_be_fused_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="fusion"):
         reciprocal_rank_fusion([["a"], ["b"]], **options)  # type: ignore[arg-type]
+
+
+def test_scores_are_brought_to_one_scale_and_added() -> None:
+    vector = [("a", 0.8), ("b", 0.4), ("c", -0.1)]
+    text = [("b", 12.0), ("d", 6.0)]
+    fused = dict(score_fusion([vector, text], weights=(3, 1), lowest=(-1.0, 0.0)))
+    assert fused == pytest.approx(
+        {"a": 0.75, "b": 0.75 * 1.4 / 1.8 + 0.25, "c": 0.75 * 0.9 / 1.8, "d": 0.25 * 0.5}
+    )
+    assert [key for key, _ in score_fusion([vector, text], weights=(3, 1), lowest=(-1.0, 0.0))] == [*"bacd"]
+
+
+def test_the_least_found_stands_for_the_least_there_can_be() -> None:
+    fused = dict(score_fusion([[("a", 9.0), ("b", 5.0), ("c", 4.0)]]))
+    assert fused == pytest.approx({"a": 1.0, "b": 0.2, "c": 0.0})
+    assert dict(score_fusion([[("a", -3.0)]])) == {"a": 1.0}
+
+
+def test_what_a_ranking_does_not_hold_scores_as_told() -> None:
+    rankings = [[("a", 1.0), ("b", 0.5)], [("c", 4.0)]]
+    fused = dict(score_fusion(rankings, lowest=(0.0, 0.0), absent=(0.5, None)))
+    assert fused == pytest.approx({"a": 0.5, "b": 0.25, "c": 0.25 + 0.5})
+
+
+def test_scores_of_weight_zero_repeats_and_ties() -> None:
+    assert score_fusion([[("a", 1.0)], [("b", 1.0)]], weights=(0, 1)) == [("b", 1.0)]
+    assert score_fusion([]) == score_fusion([[], []]) == []
+    assert dict(score_fusion([[("a", 2.0), ("b", 1.0), ("a", 0.0)]], lowest=(0.0,))) == {"a": 1.0, "b": 0.5}
+    assert [key for key, _ in score_fusion([[("a", 1.0)], [("b", 7.0)]], lowest=(0, 0))] == ["a", "b"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(-5, 5)), max_size=15), st.floats(0.5, 20))
+def test_the_scale_of_scores_makes_no_difference(ranking: list[tuple[int, float]], factor: float) -> None:
+    scored = sorted(ranking, key=lambda entry: -entry[1])
+    other = [(key, 1.0) for key in range(3)]
+    plain = dict(score_fusion([scored, other], lowest=(-5.0, 0.0)))
+    scaled = [(key, factor * score) for key, score in scored]
+    again = dict(score_fusion([scaled, other], lowest=(-5.0 * factor, 0.0)))
+    assert again == pytest.approx(plain, abs=1e-9)
+    assert all(-1e-12 <= score <= 1 + 1e-12 for score in plain.values())
+
+
+@pytest.mark.parametrize(
+    "options", [{"weights": (1,)}, {"lowest": (0,)}, {"absent": (0,)}, {"weights": (1, -1)}]
+)
+def test_scores_that_cannot_be_fused_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="fusion"):
+        score_fusion([[("a", 1.0)], [("b", 1.0)]], **options)  # type: ignore[arg-type]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightline.search.results import Hit, SearchResults, check_request, document_filter
 from sightline.search.snippets import snippet
+
+if TYPE_CHECKING:
+    from sightline.search.filters import Filter
 
 
 class FakeSearcher:
@@ -31,8 +34,14 @@ class FakeSearcher:
         top_k: int = 10,
         mode: str = "hybrid",
         documents: str | Iterable[str] | None = None,
+        where: Filter | None = None,
+        weights: tuple[float, float] | None = None,
+        rerank: bool | None = None,
+        rerank_depth: int | None = None,
+        dim: int | None = None,
     ) -> SearchResults:
-        """As `Searcher.search`: best first, equal scores in the table's order."""
+        """As `Searcher.search`: best first, equal scores in the table's order; of a filter the documents
+        count, and how pages are fused, reranked and cut makes no difference."""
         check_request(top_k, mode)
         wanted = document_filter(documents)
         ranked = sorted(self._answers.get(query, {}).items(), key=lambda entry: -entry[1])

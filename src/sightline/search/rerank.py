@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sightline.errors import SearchIndexError
+from sightline.errors import InputError, SearchIndexError
 from sightline.inputs.parse import parse
 from sightline.search.index import SearchIndex
 from sightline.search.table import Match, StoredPage
@@ -35,6 +35,17 @@ def check_reranker(reranker: Reranker) -> None:
         )
 
 
+def check_depth(rerank_depth: int) -> int:
+    """How many pages a reranker scores, as given.
+
+    Raises:
+        SearchIndexError: no whole number from 1 up.
+    """
+    if isinstance(rerank_depth, bool) or not isinstance(rerank_depth, int) or rerank_depth < 1:
+        raise SearchIndexError(f"rerank_depth must be at least 1, not {rerank_depth}")
+    return rerank_depth
+
+
 def reranked(
     reranker: Reranker, index: SearchIndex, query: Any, ranked: Sequence[tuple[Match, float]]
 ) -> list[tuple[Match, float]]:
@@ -50,7 +61,13 @@ def reranked(
         InputError: a query the reranker does not read.
     """
     taken = reranker.modalities
-    asked = parse(query, source="query", modalities=taken)
+    try:
+        asked = parse(query, source="query", modalities=taken)
+    except InputError as error:
+        raise InputError(
+            f"the reranker cannot take the query ({error.cause_text}); search without reranking",
+            source=error.source,
+        ) from error
     pages = index.pages([match for match, _ in ranked])
     scores = reranker.predict([(asked, _value(index, page, taken)) for page in pages], show_progress=False)
     order = np.argsort(-scores, kind="stable")

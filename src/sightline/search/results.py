@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from sightline.errors import SearchIndexError
 from sightline.search.snippets import Snippet
+
+if TYPE_CHECKING:
+    from sightline.search.filters import Filter
 
 Mode = Literal["hybrid", "vector", "text"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -49,13 +52,15 @@ class SearchResults:
     Attributes:
         hits: best first.
         mode: what was searched by.
-        timings: seconds per stage: ``encode``, ``vector``, ``text``, ``fuse``, ``rerank``, ``pages``, and ``total``;
-            stages that did not run are absent.
+        timings: seconds per stage, in their order: ``query`` (reading it), ``encode``, ``vector``, ``text``, ``fuse``,
+            ``rerank``, ``pages`` (texts, snippets), and ``total``; stages that did not run are absent.
+        reranked: whether a reranker gave the scores.
     """
 
     hits: tuple[Hit, ...]
     mode: str = "hybrid"
     timings: Mapping[str, float] = field(default_factory=dict)
+    reranked: bool = False
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -82,6 +87,11 @@ class PageSearcher(Protocol):
         top_k: int = 10,
         mode: str = "hybrid",
         documents: str | Iterable[str] | None = None,
+        where: Filter | None = None,
+        weights: tuple[float, float] | None = None,
+        rerank: bool | None = None,
+        rerank_depth: int | None = None,
+        dim: int | None = None,
     ) -> SearchResults: ...
 
 

@@ -8,30 +8,36 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import SearchIndexError
-from sightline.evaluation.fusion import reciprocal_rank_fusion
-from sightline.inputs.parse import parse
+from sightline.search.fusing import Fusion, check_weights
 from sightline.search.index import SearchIndex, open_index
-from sightline.search.rerank import check_reranker, reranked
+from sightline.search.query import Query, embed_query, read_query
+from sightline.search.rerank import check_depth, check_reranker, reranked
 from sightline.search.results import Hit, SearchResults, check_request, document_filter
 from sightline.search.snippets import snippet
 from sightline.search.table import Match
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from sightline.models.encoder import Encoder
     from sightline.models.reranker import Reranker
+    from sightline.search.filters import Filter
 
 
 class Searcher:
-    """Searches an index by vectors, by words, or by both.
+    """Searches an index by vectors, by words, or by both. Several threads may search at once.
 
     Args:
         index: an open index, or its folder.
         encoder: the model that built the index; not needed for searches by words alone.
+        fusion: how a hybrid search fuses: "rrf" (reciprocal ranks) or "scores" (normalised scores).
         rrf_k: the k of reciprocal rank fusion.
         weights: weights of the vector and of the full-text ranking in a hybrid search.
         depth: how far down each ranking a hybrid search looks, at least; never less than ``top_k``.
@@ -39,8 +45,8 @@ class Searcher:
         rerank_depth: how many pages it scores, at least; never less than ``top_k``.
 
     Raises:
-        SearchIndexError: the index cannot be opened, or was built with another model; a ``rerank_depth`` below 1, or
-            a reranker that cannot order pages.
+        SearchIndexError: the index cannot be opened, or was built with another model; a fusion that cannot be (see
+            `Fusion`); a ``rerank_depth`` below 1, or a reranker that cannot order pages.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Searcher:
         index: SearchIndex | str | Path,
         encoder: Encoder | None = None,
         *,
+        fusion: str = "rrf",
         rrf_k: float = 60.0,
         weights: tuple[float, float] = (1.0, 1.0),
         depth: int = 100,
@@ -58,13 +65,12 @@ class Searcher:
         if encoder is not None:
             self.index.check_model(encoder)
         self.encoder = encoder
-        self.rrf_k = rrf_k
-        self.weights = weights
+        self.fusion = Fusion(fusion, check_weights(weights), rrf_k)
         self.depth = depth
         self.reranker = reranker
-        self.rerank_depth = rerank_depth
-        if rerank_depth < 1:
-            raise SearchIndexError(f"rerank_depth must be at least 1, not {rerank_depth}")
+        self.rerank_depth = check_depth(rerank_depth)
+        # Tokenizers keep settings of a call in themselves, so models are asked by one thread at a time.
+        self._models = Lock()
         if reranker is not None:
             check_reranker(reranker)
 
@@ -75,74 +81,101 @@ class Searcher:
         top_k: int = 10,
         mode: str = "hybrid",
         documents: str | Iterable[str] | None = None,
+        where: Filter | None = None,
+        weights: tuple[float, float] | None = None,
+        rerank: bool | None = None,
+        rerank_depth: int | None = None,
+        dim: int | None = None,
+        vector: np.ndarray | None = None,
     ) -> SearchResults:
         """The ``top_k`` pages that answer ``query`` best.
 
         Args:
-            query: text, or anything else the model reads (an image, a dict of text and image). Text is
-                words only: no character in it is query syntax. An empty text finds nothing.
+            query: text, an image (path, bytes, PIL image), a dict of text and image, or anything else the model
+                reads. Text is words only: no character in it is query syntax, and it never names a file. An empty
+                text finds nothing. See `search.query` for models that do not take text and image together.
             top_k: pages to return; fewer where there are fewer.
-            mode: "vector" compares vectors, "text" matches words (BM25), "hybrid" fuses both rankings by
-                reciprocal rank. A hybrid search for a query without words goes by vectors alone.
+            mode: "vector" compares vectors, "text" matches words (BM25), "hybrid" fuses both rankings. A hybrid
+                search for a query without words goes by vectors alone.
             documents: search in these documents only.
+            where: search in the pages of which all of this holds.
+            weights: of vectors and words in a hybrid search; by default the searcher's.
+            rerank: whether the reranker orders the best pages; by default wherever there is one.
+            rerank_depth: how many pages it scores; by default the searcher's.
+            dim: compare this Matryoshka prefix of the vectors; by default all that is stored.
+            vector: the query's vector, where it is known already; then nothing is encoded.
 
         Raises:
-            SearchIndexError: no model for a search by vectors, no words for a search by words, an unknown
-                document or mode.
-            InputError: a query the model cannot read.
+            SearchIndexError: no model for a search by vectors, no words for a search by words, no reranker where one
+                is asked for, an unknown document or mode, weights or a dimension that cannot be.
+            InputError: a query the model, or the reranker, cannot read.
         """
         check_request(top_k, mode)
-        if mode != "text" and self.encoder is None:
+        if mode != "text" and self.encoder is None and vector is None:
             raise SearchIndexError(
                 f"a {mode} search needs the model; search with mode='text', or load the model"
             )
-        wanted = self._known(document_filter(documents))
+        fusion = self.fusion if weights is None else replace(self.fusion, weights=check_weights(weights))
+        reranker = self._reranker(rerank)
+        depth = self.rerank_depth if rerank_depth is None else check_depth(rerank_depth)
+        wanted = self._known(_documents(document_filter(documents), where))
+        self._check_dim(dim)
         timings: dict[str, float] = {}
         with _timed(timings, "total"):
-            words, empty = self._words(query, mode)
-            if empty:
+            with _timed(timings, "query"):
+                asked = read_query(query, self.encoder, mode=mode)
+            if asked.empty:
                 return SearchResults((), mode, timings)
-            wide = top_k if self.reranker is None else max(top_k, self.rerank_depth)
+            wide = top_k if reranker is None else max(top_k, depth)
             limit = max(wide, self.depth) if mode == "hybrid" else wide
-            vector = self._by_vector(query, limit, wanted, timings) if mode != "text" else []
-            text: list[Match] = []
-            if mode != "vector" and words:
+            near: list[Match] = []
+            if mode != "text":
+                near = self._by_vector(asked, vector, limit, wanted, timings)
+            worded: list[Match] = []
+            if mode != "vector" and asked.words:
                 with _timed(timings, "text"):
-                    text = self.index.matching(words, limit, wanted)
+                    worded = self.index.matching(asked.words, limit, wanted)
             with _timed(timings, "fuse"):
-                ranked = self._fuse(vector, text, mode)[:wide]
-            if self.reranker is not None and ranked:
-                with _timed(timings, "rerank"):
-                    ranked = reranked(self.reranker, self.index, query, ranked)[:top_k]
+                ranked = self._fused(near, worded, mode, fusion, limit)[:wide]
+            if reranker is not None and ranked:
+                with _timed(timings, "rerank"), self._models:
+                    ranked = reranked(reranker, self.index, asked.value, ranked)[:top_k]
             with _timed(timings, "pages"):
-                hits = self._hits(ranked, vector, text, words)
-        return SearchResults(hits, mode, timings)
+                hits = self._hits(ranked, near, worded, asked.words)
+        return SearchResults(hits, mode, timings, reranked="rerank" in timings)
 
-    def _words(self, query: Any, mode: str) -> tuple[str, bool]:
-        """The words of a query, and whether there is nothing to search for at all."""
-        item = parse(query, modalities=("text",) if self.encoder is None else self.encoder.modalities)
-        words = " ".join(str(part.value) for part in item.parts if part.modality == "text").strip()
-        only_text = all(part.modality == "text" for part in item.parts)
-        if mode == "text" and not only_text and not words:
-            raise SearchIndexError("a search by words needs words; this query has none (use mode='vector')")
-        return words, only_text and not words
+    def _check_dim(self, dim: int | None) -> None:
+        if dim is not None and dim != self.index.facts.dim:
+            raise SearchIndexError(
+                f"this index can be searched with {self.index.facts.dim} dimensions, not {dim}"
+            )
+
+    def _reranker(self, rerank: bool | None) -> Reranker | None:
+        if rerank and self.reranker is None:
+            raise SearchIndexError("there is no reranker to order pages by; give one, or search without")
+        return None if rerank is False else self.reranker
 
     def _by_vector(
-        self, query: Any, limit: int, documents: Sequence[str] | None, timings: dict[str, float]
+        self,
+        query: Query,
+        vector: np.ndarray | None,
+        limit: int,
+        documents: Sequence[str] | None,
+        timings: dict[str, float],
     ) -> list[Match]:
-        assert self.encoder is not None
-        with _timed(timings, "encode"):
-            vector_D = self.encoder.encode_query([query], show_progress=False).numpy()[0]
+        if vector is None:
+            assert self.encoder is not None
+            with _timed(timings, "encode"), self._models:
+                vector = embed_query(self.encoder, query)
         with _timed(timings, "vector"):
-            return self.index.nearest(vector_D, limit, documents)
+            return self.index.nearest(vector, limit, documents)
 
-    def _fuse(self, vector: list[Match], text: list[Match], mode: str) -> list[tuple[Match, float]]:
+    def _fused(
+        self, vector: list[Match], text: list[Match], mode: str, fusion: Fusion, limit: int
+    ) -> list[tuple[Match, float]]:
         if mode != "hybrid":
             return [(match, match.score) for match in vector or text]
-        matches = {match.page_id: match for match in (*vector, *text)}
-        rankings = [[match.page_id for match in ranking] for ranking in (vector, text)]
-        fused = reciprocal_rank_fusion(rankings, k=self.rrf_k, weights=self.weights)
-        return [(matches[page_id], score) for page_id, score in fused]
+        return fusion.fuse(vector, text, limit=limit, similarity=self.index.facts.similarity)
 
     def _hits(
         self, ranked: list[tuple[Match, float]], vector: list[Match], text: list[Match], words: str
@@ -174,6 +207,19 @@ class Searcher:
                 f"no document {unknown[0]!r} among the {len(self.index.documents)} of this index{hint}"
             )
         return documents
+
+
+def _documents(documents: tuple[str, ...] | None, where: Filter | None) -> tuple[str, ...] | None:
+    """The documents that both conditions leave; None for all."""
+    if where is None:
+        return documents
+    if where.languages or where.kinds or where.metadata:
+        raise SearchIndexError(
+            "this index can be filtered by document only; build it again for other filters"
+        )
+    if not where.documents:
+        return documents
+    return tuple(name for name in where.documents if documents is None or name in documents)
 
 
 @contextmanager
