@@ -83,6 +83,10 @@ class SearchIndexError(SightlineError):
     """A search index cannot be opened, or was built with another model."""
 
 
+class FeedbackError(SightlineError):
+    """The feedback store cannot be opened, read or written; what it acknowledged before is kept."""
+
+
 class TrainingError(SightlineError):
     """A training run cannot start or cannot go on."""
 
