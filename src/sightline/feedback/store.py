@@ -283,13 +283,15 @@ class FeedbackStore:
                 )
                 shown = _Rows(connection.execute(_SHOWN, window))
                 marks = _Rows(connection.execute(_MARKS, window))
-                for number, name, time, *rest in rows:
+                for number, name, time, query, image, mode, version, model, session in rows:
                     pages = tuple(Shown(page, place, score) for page, place, score in shown.of(number))
                     made = tuple(
                         Mark(str(made), name, page or None, kind, at(when))
                         for made, page, kind, when in marks.of(number)
                     )
-                    yield LoggedSearch(name, at(time), *rest, pages, made)
+                    yield LoggedSearch(
+                        name, at(time), query, image, mode, version, model, session, pages, made
+                    )
         finally:
             connection.close()
 
