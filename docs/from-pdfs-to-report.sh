@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The whole road, from a folder of raw PDFs to a report: which model finds the right pages, by how much, how sure.
 #
-#   docs/from-pdfs-to-report.sh              # 47 PDFs, 1,209 pages; about an hour on two CPU cores, most of it OCR and training
+#   docs/from-pdfs-to-report.sh              # 47 PDFs, 1,209 pages; a quarter of an hour on two quiet CPU cores
+#                                            # what it found: docs/benchmarks.md, "The whole road"
 #   SMALL=1 docs/from-pdfs-to-report.sh      # 4 PDFs and a few steps: a minute; shows that everything works, measures nothing
 #
 # Run it from the root of the repository, in the environment of `make demo`. Whatever stops it (Ctrl-C, `kill -9`, a

@@ -44,6 +44,11 @@ class Material(Protocol):
         ...
 
     @property
+    def fingerprint(self) -> str:
+        """Of the questions and documents that are measured with, by their content; reads every document."""
+        ...
+
+    @property
     def measured_on(self) -> str:
         """The same in words: ``300 questions over 1,500 documents``."""
         ...

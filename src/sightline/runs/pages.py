@@ -46,6 +46,10 @@ class PageMaterial:
         return self.dataset.root.name
 
     @property
+    def fingerprint(self) -> str:
+        return self.exam.fingerprint
+
+    @property
     def views(self) -> Sequence[str]:
         return self.recipe.evaluated_fields
 

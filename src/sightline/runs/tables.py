@@ -15,6 +15,7 @@ from sightline.errors import ConfigError, DataError
 from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
 from sightline.runs.sources import OpenTable, TableSource
+from sightline.runs.table_fingerprint import table_fingerprint
 
 if TYPE_CHECKING:
     import datasets
@@ -88,6 +89,10 @@ class TableMaterial:
             "pages": len(self._document_ids),
             "documents": len(self._document_ids),
         }
+
+    @property
+    def fingerprint(self) -> str:
+        return table_fingerprint(self.questions, self.documents, self.relevant)
 
     @property
     def measured_on(self) -> str:

@@ -174,6 +174,7 @@ def run_recipe(
         model = _save(recipe, subject, ranks, card, say)
     facts |= {
         **made_with(),
+        "fingerprint": material.fingerprint,
         "hardware": hardware(str(arguments.device)),
         "model": recipe.model.name or dict(recipe.model.routes or {}),
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
