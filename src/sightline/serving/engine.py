@@ -133,7 +133,8 @@ class Engine:
         self, items: Sequence[Any], role: str | None = "document", dim: int | None = None
     ) -> Answer:
         """As `embed`, with the number of tokens; rows are vectors (D,), or (T, D) of a multi-vector model."""
-        return await self._answer(partial(self._ask_vectors, items, role, dim))
+        answer: Answer = await self._answer(partial(self._ask_vectors, items, role, dim))
+        return answer
 
     async def score(self, pairs: Sequence[Any]) -> np.ndarray:
         """Scores (N,), or (N, L) of a model with several labels, of (query, document) pairs: `Reranker.predict`'s.
@@ -147,7 +148,8 @@ class Engine:
 
     async def scored(self, pairs: Sequence[Any]) -> Answer:
         """As `score`, with the number of tokens; rows are scores (L,)."""
-        return await self._answer(partial(self._ask_scores, pairs))
+        answer: Answer = await self._answer(partial(self._ask_scores, pairs))
+        return answer
 
     async def run(self, function: Callable[[], _Result]) -> _Result:
         """What ``function`` returns or raises, run on the model's thread when its turn comes.
