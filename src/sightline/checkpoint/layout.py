@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -170,3 +171,20 @@ def finish_replacement(folder: Path) -> None:
 def replacement_paths(folder: Path) -> tuple[Path, Path]:
     """Where the old content of ``folder`` goes while it is replaced, and where the new one is written."""
     return folder.with_name(f".{folder.name}.old"), folder.with_name(f".{folder.name}.writing")
+
+
+def dims_to_json(dims: Sequence[int]) -> dict[str, Any]:
+    """What ``sightline.json`` says of the prefixes that Matryoshka training made good; nothing where there are none."""
+    return {"matryoshka_dims": list(dims)} if dims else {}
+
+
+def dims_from_json(own: Mapping[str, Any]) -> tuple[int, ...]:
+    """The prefixes, widest first.
+
+    Raises:
+        CheckpointError: they are no whole numbers above 0.
+    """
+    dims = own.get("matryoshka_dims", [])
+    if not isinstance(dims, list) or not all(type(dim) is int and dim > 0 for dim in dims):
+        raise CheckpointError(f"{SIGHTLINE}: matryoshka_dims must be whole numbers above 0, not {dims!r}")
+    return tuple(sorted(set(dims), reverse=True))

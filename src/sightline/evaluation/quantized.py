@@ -11,6 +11,7 @@ Shape letters::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -78,7 +79,7 @@ class NumberIndex:
         return self.vectors.nbytes
 
     def search(self, queries: Embeddings, k: int) -> Tensor:
-        asked = _prefix(queries, self.storage.dim, unit=self.unit)
+        asked = prefix(queries, self.storage.dim, unit=self.unit)
         return search_top_k(asked.values, self.vectors, k, similarity=self.similarity)[
             self.storage.dim
         ].indices
@@ -114,7 +115,7 @@ class BinaryIndex:
             signs_qD = asked[0 : len(asked)]
             found_qK = search_top_k(signs_qD, self.bits, wanted, similarity="dot")[self.storage.dim].indices
         if self.better is not None:
-            vectors = _prefix(queries, self.storage.dim, unit=self.unit).values
+            vectors = prefix(queries, self.storage.dim, unit=self.unit).values
             found_qK = _reordered(vectors, self.better, found_qK, self.rescored, self.similarity)
         return found_qK[:, :k]
 
@@ -173,14 +174,9 @@ class Codes:
         import torch
 
         pieces = [
-            _prefix(vectors[start : start + _ROWS], dim, unit=unit) for start in range(0, len(vectors), _ROWS)
+            prefix(vectors[start : start + _ROWS], dim, unit=unit) for start in range(0, len(vectors), _ROWS)
         ]
-        ranges_2D = torch.stack(
-            [
-                torch.stack([piece.values.amin(0) for piece in pieces]).amin(0),
-                torch.stack([piece.values.amax(0) for piece in pieces]).amax(0),
-            ]
-        )
+        ranges_2D = wider_ranges([piece.values for piece in pieces])
         return Codes(
             torch.cat([piece.quantize("int8", ranges=ranges_2D).values for piece in pieces]), ranges_2D
         )
@@ -200,6 +196,12 @@ class Codes:
         codes_ND = self.codes_ND[rows].float()
         # Codes are cut towards zero (see `Embeddings.quantize`), so what a code stands for lies beyond it.
         return (codes_ND + 0.5 * codes_ND.sign() + 128) * self.step_D + self.low_D
+
+    def products(self, queries_qD: Tensor) -> Tensor:
+        """(q, N) dot products with float32 queries, without making floats of the codes first."""
+        middle_ND = self.codes_ND.float().add_(self.codes_ND.sign(), alpha=0.5)
+        constant_q1 = queries_qD @ (128 * self.step_D + self.low_D)[:, None]
+        return (queries_qD * self.step_D) @ middle_ND.t() + constant_q1
 
 
 class Bits:
@@ -240,14 +242,19 @@ class Bits:
         bits = np.unpackbits(packed, axis=-1, count=self.dim)
         return torch.from_numpy(bits).float().mul_(2).sub_(1)
 
-    def nearest(self, query_B: np.ndarray, k: int) -> Tensor:
-        """(K,) indices of the rows that differ from the query in the fewest bits."""
-        import torch
-
+    def distances(self, query_B: np.ndarray) -> np.ndarray:
+        """(N,) int32: in how many bits each row differs from the query."""
         distance_N = np.empty(len(self), dtype=np.int32)
         for start in range(0, len(self), _ROWS):
             differing = np.bitwise_xor(self.packed_NB[start : start + _ROWS], query_B)
             distance_N[start : start + _ROWS] = np.bitwise_count(_words(differing)).sum(1, dtype=np.int32)
+        return distance_N
+
+    def nearest(self, query_B: np.ndarray, k: int) -> Tensor:
+        """(K,) indices of the rows that differ from the query in the fewest bits."""
+        import torch
+
+        distance_N = self.distances(query_B)
         k = min(k, len(self))
         last = np.partition(distance_N, k - 1)[k - 1]
         near = np.flatnonzero(distance_N <= last)
@@ -288,13 +295,25 @@ def _stored(vectors: Embeddings, dim: int, precision: str, *, unit: bool) -> _Nu
     half = precision == "float16"
     kept = torch.empty(len(vectors), dim, dtype=torch.float16 if half else torch.float32)
     for start in range(0, len(vectors), _ROWS):
-        kept[start : start + _ROWS] = _prefix(vectors[start : start + _ROWS], dim, unit=unit).values
+        kept[start : start + _ROWS] = prefix(vectors[start : start + _ROWS], dim, unit=unit).values
     return _Numbers(kept)
 
 
-def _prefix(vectors: Embeddings, dim: int, *, unit: bool) -> Embeddings:
+def prefix(vectors: Embeddings, dim: int, *, unit: bool) -> Embeddings:
     """The first components in float32 on the CPU, at unit length where only the angle counts."""
     return Embeddings(vectors.values.detach().cpu().float()).truncate(dim, normalize=unit)
+
+
+def wider_ranges(pieces: Sequence[Tensor]) -> Tensor:
+    """(2, D) least and greatest value of each dimension among pieces (n, D)."""
+    import torch
+
+    return torch.stack(
+        [
+            torch.stack([piece.amin(0) for piece in pieces]).amin(0),
+            torch.stack([piece.amax(0) for piece in pieces]).amax(0),
+        ]
+    )
 
 
 def _all_rows(vectors: _Numbers | Codes | Bits) -> Tensor:
@@ -315,12 +334,12 @@ def _reordered(
     for start in range(0, len(queries_qD), step):
         some_qC = candidates_qC[start : start + step]
         values_qCD = vectors[some_qC.flatten()].unflatten(0, some_qC.shape)
-        scores_qC = _scores(queries_qD[start : start + step], values_qCD, similarity)
+        scores_qC = pair_scores(queries_qD[start : start + step], values_qCD, similarity)
         ordered.append(some_qC.gather(1, scores_qC.argsort(dim=1, descending=True, stable=True)))
     return torch.cat([torch.cat(ordered), found_qK[:, moved:]], 1)
 
 
-def _scores(queries_qD: Tensor, values_qCD: Tensor, similarity: str) -> Tensor:
+def pair_scores(queries_qD: Tensor, values_qCD: Tensor, similarity: str) -> Tensor:
     """(q, C) similarity of each query with its own candidates."""
     import torch
 

@@ -71,6 +71,7 @@ class Encoder(Projected):
         anatomy.settle(parts)
         self.truncate_dim = truncate_dim
         self.name_or_path = ""
+        self.trained_dims: tuple[int, ...] = ()  # prefixes that Matryoshka training made good, widest first
         check_default(self.prompts, default_prompt_name)
 
     @classmethod
@@ -130,15 +131,15 @@ class Encoder(Projected):
             local_files_only=local_files_only,
         )
         checkpoint = read_checkpoint(folder, options, multi_vector=multi_vector)
-        facts = checkpoint.facts
         encoder = cls(
             checkpoint.parts,
-            prompts=facts.prompts | dict(prompts or {}),
-            default_prompt_name=default_prompt_name or facts.default_prompt_name,
-            similarity_fn_name=similarity_fn_name or facts.similarity_fn_name,
-            truncate_dim=truncate_dim or facts.truncate_dim,
+            prompts=checkpoint.facts.prompts | dict(prompts or {}),
+            default_prompt_name=default_prompt_name or checkpoint.facts.default_prompt_name,
+            similarity_fn_name=similarity_fn_name or checkpoint.facts.similarity_fn_name,
+            truncate_dim=truncate_dim or checkpoint.facts.truncate_dim,
         )
         encoder.name_or_path = str(name_or_path)
+        encoder.trained_dims = layout.dims_from_json(checkpoint.own)
         name_bases(encoder, folder, name_or_path)
         match_types(list(encoder.parts))
         return encoder.to(place).eval()
@@ -391,7 +392,8 @@ class Encoder(Projected):
         )
         parts = merged(self.parts) if merge else [part for part in self.parts if isinstance(part, Module)]
         check = partial(check_encoder, self, facts, merged=merge) if verify else None
-        write_checkpoint(Path(folder), parts, facts, card=card, check=check)
+        own = layout.dims_to_json(self.trained_dims)
+        write_checkpoint(Path(folder), parts, facts, own=own, card=card, check=check)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Saves the model and uploads it; options, result and errors as of `sharing.push`."""

@@ -15,6 +15,7 @@ from sightline.losses.layers import AdaptiveLayers
 from sightline.losses.needs import projection_of
 from sightline.models.encoder import Encoder
 from sightline.models.layers import layer_count
+from sightline.training.card import matryoshka_dims
 from sightline.training.rows import Rows
 from sightline.training.seeds import mix
 from sightline.training.source import RowSource
@@ -75,6 +76,9 @@ class Extras:
         self.source = source
         self._draws = LayerDraws(seed)
         losses: Sequence[Loss] = list(loss.losses.values()) if isinstance(loss, ByDataset) else [loss]
+        dims = set.intersection(*(set(matryoshka_dims(one)) for one in losses))
+        if dims and isinstance(model, Encoder):
+            model.trained_dims = tuple(sorted(dims, reverse=True))
         for dim in map(projection_of, losses):
             if dim and not isinstance(model, Encoder):
                 raise ConfigError("a projection to a teacher's space is trained with an Encoder")
