@@ -213,9 +213,10 @@ def test_pooled_vectors_stand_in_for_maxsim() -> None:
         Embeddings.ragged([torch.from_numpy(one) for one in pages]),
     )
     pooled_qN = torch.stack([pooling.query(torch.from_numpy(one)) for one in queries]) @ documents_NF.T
-    means_qN = torch.stack([torch.from_numpy(one.sum(0)) for one in queries]) @ torch.stack(
-        [torch.from_numpy(one.mean(0)) for one in pages]
-    ).T
+    means_qN = (
+        torch.stack([torch.from_numpy(one.sum(0)) for one in queries])
+        @ torch.stack([torch.from_numpy(one.mean(0)) for one in pages]).T
+    )
     assert documents_NF.shape == (120, pooling.width)
 
     def follows(scores_qN: torch.Tensor) -> float:

@@ -32,7 +32,6 @@ from sightline.types import Embeddings
 if TYPE_CHECKING:
     import pyarrow as pa
     from lancedb.expr import Expr
-    from torch import Tensor
 
 FEW = 10_000
 """A filter that leaves so many pages or fewer is searched exactly."""
@@ -105,9 +104,7 @@ class Nearest:
             return column.cut(Embeddings(values))
         return Embeddings(values, torch.ones(values.shape[:2], dtype=torch.bool))
 
-    def exact(
-        self, asked: Embeddings, limit: int, dim: int, where: Expr | None = None
-    ) -> list[list[Match]]:
+    def exact(self, asked: Embeddings, limit: int, dim: int, where: Expr | None = None) -> list[list[Match]]:
         """The nearest of each of some queries, as `asked` makes them."""
         column = self.layout.column(dim)
         if len(asked) == 1 and column.precision == "float32" and not self.layout.tokens:
@@ -146,7 +143,9 @@ class Nearest:
             query_V = asked.quantize("ubinary").values[0].numpy()
             shortlist, metric = signs.name, "hamming"
             better = self._better(dim) or column
-        query = self._lance(shortlist, query_V, metric, how, where).select([*_FACTS, better.name, "_distance"])
+        query = self._lance(shortlist, query_V, metric, how, where).select(
+            [*_FACTS, better.name, "_distance"]
+        )
         return self._reordered(asked, query.limit(wide).to_arrow(), better, dim)[:limit]
 
     def _by_lance(

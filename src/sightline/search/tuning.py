@@ -1,4 +1,4 @@
-"""Making a finished table quick to search: whether an index is worth while, building it, and measuring what it finds."""
+"""Making a finished table quick to search: is an index worth while, building it, measuring what it finds."""
 
 from __future__ import annotations
 
