@@ -59,19 +59,20 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 
 
 @contextmanager
-def held(path: str | os.PathLike[str], taken: Exception) -> Iterator[None]:
+def held(path: str | os.PathLike[str], taken: Exception | None) -> Iterator[None]:
     """Hold a file or folder for one writer; the lock ends with the process, even after kill -9.
 
     Raises:
-        Exception: ``taken``, when another process has it.
+        Exception: ``taken``, when another process has it; without one, its turn is waited for.
     """
     import fcntl
 
     handle = os.open(path, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if taken else 0))
         except BlockingIOError as error:
+            assert taken is not None
             raise taken from error
         yield
     finally:

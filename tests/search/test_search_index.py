@@ -18,9 +18,10 @@ from sightline.documents.dataset import Dataset
 from sightline.documents.records import Document, Page
 from sightline.errors import DataError, SearchIndexError
 from sightline.models.fingerprint import fingerprint
-from sightline.search import facts as store
+from sightline.search.folders import folder_at
 from sightline.search.index import build_index, open_index
 from sightline.search.pages import PageRecord
+from sightline.search.versions import building
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +327,7 @@ def test_table_files_lost_after_opening_give_a_clear_error(built: Path, tmp_path
 
 
 def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:
-    with store.building(tmp_path / "index"), pytest.raises(SearchIndexError, match="another build"):
+    with building(folder_at(tmp_path / "index")), pytest.raises(SearchIndexError, match="another build"):
         build_index(tmp_path / "index", make_pages(1, 1), WordsEncoder())
 
 

@@ -35,6 +35,14 @@ def ingest(
             help='Documents per split as JSON {"train": [...], "test": [...]}; by default drawn by name.',
         ),
     ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='What is known of the documents as JSON lines {"document": name, ...any fields}, to filter'
+            " searches by.",
+        ),
+    ] = None,
     pixels: Annotated[int, typer.Option(metavar="N", help="Most pixels of a page image.")] = 1_000_000,
     test_fraction: Annotated[
         float,
@@ -81,7 +89,15 @@ def ingest(
         all_frames=all_frames,
         font=str(font) if font else "",
     )
-    report = run(folder, output, questions=questions, splits=splits, settings=settings, workers=workers)
+    report = run(
+        folder,
+        output,
+        questions=questions,
+        splits=splits,
+        metadata=metadata,
+        settings=settings,
+        workers=workers,
+    )
     console = notes()
     for line in report.refusals:
         console.print(f"skipped {line}", markup=False, soft_wrap=True)

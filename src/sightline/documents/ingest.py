@@ -20,6 +20,7 @@ from sightline.documents.discover import discover
 from sightline.documents.duplicates import mark_duplicates
 from sightline.documents.fonts import fingerprint
 from sightline.documents.journal import JOURNAL, Journal
+from sightline.documents.metadata import read_metadata
 from sightline.documents.office import office_version
 from sightline.documents.pool import read_documents
 from sightline.documents.progress import with_bar
@@ -121,6 +122,7 @@ def ingest(
     *,
     questions: str | Path | Sequence[str | Path] | None = None,
     splits: str | Path | None = None,
+    metadata: str | Path | None = None,
     settings: IngestSettings | None = None,
     workers: int | None = None,
     progress: bool | None = None,
@@ -139,6 +141,8 @@ def ingest(
         questions: one or more JSON-lines files, see `sightline.documents.questions`.
         splits: a JSON file ``{"train": [documents], "test": [documents]}``; documents that neither it
             nor a question file names are split by their name.
+        metadata: a JSON-lines file ``{"document": name, ...any fields}``, kept with the documents; searches
+            can be limited by it.
         settings: page size, OCR, limits and split; the defaults of `IngestSettings` otherwise.
         workers: processes; by default one per CPU core.
         progress: show a bar; by default when standard error is a terminal.
@@ -147,14 +151,16 @@ def ingest(
     Raises:
         ConfigError: when a setting asks for what is not installed.
         DataError: when the folder is missing or without files, the output cannot be used, or a question
-            file is wrong.
+            or metadata file is wrong.
     """
     started = time.monotonic()
     settings = settings or IngestSettings()
     engine = ocr.engine_for(settings)
     root = Path(output)
     question_files = _paths(questions)
-    files, unusable = discover(Path(folder), root, ignore=[*question_files, *_paths(splits)])
+    files, unusable = discover(
+        Path(folder), root, ignore=[*question_files, *_paths(splits), *_paths(metadata)]
+    )
     names = [*files, *unusable]
     earlier, forgotten = store.document_names(root)
     gone = (earlier | forgotten) - set(names)
@@ -162,6 +168,7 @@ def ingest(
     given = {item.document: item.split for item in asked if item.split is not None}
     if splits is not None:
         given = {**_named_splits(Path(splits), names, gone), **given}
+    described = read_metadata(Path(metadata), names, gone) if metadata is not None else {}
     _prepare(root)
     made_by = {
         "pixels": settings.pixels,
@@ -189,10 +196,13 @@ def ingest(
         placed, dropped = place_questions(asked, ordered, sides)
         made, lost = made_questions(root, ordered, sides, {item.id for item in placed})
         placed, dropped = (*placed, *made), (*dropped, *lost)
-        ordered = [replace(item, split=sides.get(item.document)) for item in ordered]
+        ordered = [
+            replace(item, split=sides.get(item.document), metadata=described.get(item.document, {}))
+            for item in ordered
+        ]
         head = _head(folder, settings, made_by, ordered, placed)
         # Question files that name them stay good in the next run, too.
-        if still_named := sorted(gone & {*about, *given}):
+        if still_named := sorted(gone & {*about, *given, *described}):
             head["gone"] = still_named
         store.write_dataset(root, ordered, placed, head)
         store.prune(root, ordered)

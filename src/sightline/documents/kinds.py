@@ -53,3 +53,12 @@ def kind_of(path: Path) -> Kind:
     ):
         return "html"
     return known or "image"
+
+
+def kind_of_page(document: str, text_source: str) -> Kind:
+    """What the file of a page was read as, by the document's name and where the page's text is from."""
+    named = _BY_ENDING.get(Path(document).suffix.lower())
+    if named is not None:
+        return named
+    # A PDF or a web page by another name; what has no text layer was opened as an image.
+    return text_source if text_source in ("pdf", "html") else "image"  # type: ignore[return-value]

@@ -140,6 +140,7 @@ class Document:
         language: of most of its text; ``""`` where none could be told.
         converter: the program and version that made a PDF of it first (``"LibreOffice 7.4.7.2"``); else ``""``.
         ocr: mode and program that looked for text on its pages (``"missing: rapidocr 3.10.0"``); else ``""``.
+        metadata: what a person says of it (`sightline ingest --metadata`), as JSON has it.
     """
 
     document: str
@@ -153,6 +154,7 @@ class Document:
     language: str = ""
     converter: str = ""
     ocr: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -133,7 +133,9 @@ def read_documents_table(root: Path) -> tuple[Document, ...]:
         page = Page.from_dict(row)
         pages.setdefault(page.document, []).append(page)
     return tuple(
-        Document.from_dict({**row, "pages": ()}).with_pages(pages.get(row["document"], ()))
+        Document.from_dict(
+            {**row, "pages": (), "metadata": json.loads(row.get("metadata") or "{}")}
+        ).with_pages(pages.get(row["document"], ()))
         for row in _rows(root / "documents.parquet")
     )
 
@@ -230,9 +232,17 @@ def _documents_table(documents: Sequence[Document]) -> pa.Table:
         "language",
         "converter",
         "ocr",
+        "metadata",
     )
     types = {name: pa.int32() if name in ("page_count", "pages") else pa.string() for name in names}
-    rows = [{**{name: getattr(item, name) for name in names}, "pages": len(item.pages)} for item in documents]
+    rows = [
+        {
+            **{name: getattr(item, name) for name in names},
+            "pages": len(item.pages),
+            "metadata": json.dumps(item.metadata) if item.metadata else "",
+        }
+        for item in documents
+    ]
     return pa.Table.from_pylist(rows, schema=pa.schema(types))
 
 

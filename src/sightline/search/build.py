@@ -1,4 +1,4 @@
-"""One build: encode pages batch by batch, commit as it goes, go on where a killed build was.
+"""One build: copy the vectors that are there, embed the other pages, commit as it goes, go on where it was killed.
 
 Shape letters: D vector components.
 """
@@ -9,27 +9,30 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sightline import __version__
 from sightline.errors import SearchIndexError
-from sightline.models.fingerprint import fingerprint
 from sightline.search import facts as store
-from sightline.search.facts import IndexFacts
-from sightline.search.pages import Fields, PageRecord, digest, value_of
+from sightline.search.embedding import Engine
+from sightline.search.facts import VERSIONS, IndexFacts
+from sightline.search.folders import Folder
+from sightline.search.pages import PageRecord, digest, value_of
 from sightline.search.progress import Progress
+from sightline.search.recipe import Recipe
+from sightline.search.reuse import Kept
 from sightline.search.table import FULL_TEXT, PageTable
 from sightline.search.vectors import stored_form
+from sightline.search.versions import read_pointer
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from sightline.models.encoder import Encoder
+    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -37,47 +40,49 @@ logger = logging.getLogger(__name__)
 COMMIT_PAGES = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a build did.
+
+    Attributes:
+        embedded: pages that went through the model.
+        kept: pages whose vectors were there.
+        removed: pages of the version open until then that are in the new one no more.
+    """
+
+    embedded: int
+    kept: int
+    removed: int
+
+    def __str__(self) -> str:
+        return f"{self.embedded:,} pages embedded, {self.removed:,} removed, {self.kept:,} kept"
+
+
 @dataclass(frozen=True)
 class Build:
     """One version to be built: the pages, the model, and how.
 
     Attributes:
-        root: the index folder.
+        folder: the index.
         records: checked pages, in the order they are stored.
-        encoder: the model.
-        fields: what of a page is embedded.
-        dims: components kept, and components the model gives.
-        similarity: "cosine", "dot" or "euclidean".
+        recipe: the model, and how it is used.
+        engine: what embeds.
         model: where the model came from.
         media_root: image paths are stored relative to it.
     """
 
-    root: Path
+    folder: Folder
     records: list[PageRecord]
-    encoder: Encoder
-    fields: Fields
-    dims: tuple[int, int]
-    similarity: str
+    recipe: Recipe
+    engine: Engine
     model: str
     media_root: Path | None
 
     @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.encoder)
-
-    @cached_property
     def version(self) -> str:
         """Equal for equal pages, model and settings: how a build finds what it left behind."""
-        plan = [
-            store.FORMAT,
-            self.fingerprint,
-            self.encoder.prompt_for("document"),
-            self.fields,
-            self.dims,
-            self.similarity,
-            FULL_TEXT,
-            digest(self.records, self.images, self.fields),
-        ]
+        pages = digest(self.records, self.images)
+        plan = [store.FORMAT, self.recipe.to_json(), FULL_TEXT, pages]
         return hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:16]
 
     @cached_property
@@ -85,74 +90,113 @@ class Build:
         """Image paths as they are stored, one per page."""
         return [self._stored_image(record) for record in self.records]
 
-    def run(self, batch_size: int, commit_seconds: float, report: Progress) -> None:
-        """Encode and commit what is not there yet, index the text, and write the facts."""
-        folder = store.version_folder(self.root, self.version)
-        table = self._table(folder)
+    def run(self, batch_size: int, commit_seconds: float, report: Progress) -> Changes:
+        """Copy or embed, and commit, what is not there yet, index the text, and write the facts."""
+        kept = Kept(self.folder, self.recipe, self._others())
+        new = [
+            value_of(record, self.recipe.fields) is not None and not kept.has(record)
+            for record in self.records
+        ]
+        removed = self._removed()
+        table = self._table()
         done = len(table)
         if done:
-            logger.info("%s: going on after %d of %d pages", self.root, done, len(self.records))
+            logger.info("%s: going on after %d of %d pages", self.folder.uri, done, len(self.records))
         report(done, len(self.records))
-        pending: list[np.ndarray | None] = []
+        windows = list(_windows(new, done, batch_size))
+        embedded = self.engine.embed(self._values(positions) for _, positions in windows if positions)
+        pending: dict[int, np.ndarray] = {}
         committed_at = time.monotonic()
-        for start in range(done, len(self.records), batch_size):
-            pending += self._encode(self.records[start : start + batch_size])
-            last = done + len(pending) == len(self.records)
-            if last or len(pending) >= COMMIT_PAGES or time.monotonic() - committed_at >= commit_seconds:
-                batch = self.records[done : done + len(pending)]
-                table.add(batch, self.images[done : done + len(pending)], pending, first=done)
-                done += len(pending)
-                pending, committed_at = [], time.monotonic()
-            report(done + len(pending), len(self.records))
+        for stop, positions in windows:
+            if positions:
+                pending |= self._checked(positions, next(embedded))
+            last = stop == len(self.records)
+            if last or stop - done >= COMMIT_PAGES or time.monotonic() - committed_at >= commit_seconds:
+                batch = self.records[done:stop]
+                columns = self._columns(table, kept, range(done, stop), new, pending)
+                table.add(batch, self.images[done:stop], columns, first=done)
+                done, pending, committed_at = stop, {}, time.monotonic()
+            report(stop, len(self.records))
         table.finish()
-        store.write_facts(self.root, self._facts(table.count_without_vector()))
+        store.write_facts(self.folder, self._facts(table.count_without_vector()))
+        return Changes(sum(new), len(new) - sum(new), removed)
 
-    def refresh_facts(self) -> None:
-        """Note where images and model lie now, in the facts of a version that is built already."""
-        facts = store.read_facts(self.root, self.version)
+    def unchanged(self) -> Changes:
+        """What there is to say of a version that is built already; notes where its images and model lie now."""
+        facts = store.read_facts(self.folder, self.version)
         now = replace(facts, model=self.model, media_root=str(self.media_root or ""))
         if now != facts:
-            store.write_facts(self.root, now)
+            store.write_facts(self.folder, now)
+        return Changes(0, len(self.records), self._removed())
 
-    def _table(self, folder: Path) -> PageTable:
-        """The table of the unfinished build, if there is one that can be read, else a new one."""
-        folder.mkdir(exist_ok=True)
+    def _others(self) -> list[str]:
+        """Versions to copy from: the open one first."""
+        pointer = read_pointer(self.folder)
+        named = () if pointer is None else pointer.kept
+        found = [name for name in (*named, *self.folder.names(VERSIONS)) if name != self.version]
+        return list(dict.fromkeys(found))
+
+    def _removed(self) -> int:
+        """Pages that the open version has and this one has not."""
+        pointer = read_pointer(self.folder)
+        if pointer is None or pointer.version == self.version:
+            return 0
         try:
-            table = PageTable.open(folder, self.similarity)
+            opened = PageTable.open(self.folder, pointer.version, self.recipe.similarity)
         except SearchIndexError:
-            return PageTable.create(folder, self.similarity, self.dims[0])
-        return (
-            table
-            if len(table) <= len(self.records)
-            else PageTable.create(folder, self.similarity, self.dims[0])
-        )
+            return 0  # it is damaged; this build mends that
+        return len(set(opened.page_ids()) - {record.page_id for record in self.records})
 
-    def _encode(self, records: Sequence[PageRecord]) -> list[np.ndarray | None]:
-        """A vector (D,) per page, None for pages that have nothing to embed."""
+    def _table(self) -> PageTable:
+        """The table of the unfinished build, if there is one that can be read, else a new one."""
+        if store.read_recipe(self.folder, self.version) == self.recipe.to_json():
+            try:
+                table = PageTable.open(self.folder, self.version, self.recipe.similarity)
+                if len(table) <= len(self.records):
+                    return table
+            except SearchIndexError:
+                pass  # killed while it was made
+        store.remove_version(self.folder, self.version)
+        table = PageTable.create(self.folder, self.version, self.recipe.similarity, self.recipe.dim)
+        store.write_recipe(self.folder, self.version, self.recipe.to_json())
+        return table
+
+    def _values(self, positions: list[int]) -> list[dict[str, Any]]:
+        values = [value_of(self.records[position], self.recipe.fields) for position in positions]
+        return [value for value in values if value is not None]
+
+    def _checked(self, positions: list[int], vectors: list[np.ndarray]) -> dict[int, np.ndarray]:
+        """The vectors of these pages as they are stored."""
         import numpy as np
 
-        values = [value_of(record, self.fields) for record in records]
-        present = [position for position, value in enumerate(values) if value is not None]
-        vectors: list[np.ndarray | None] = [None] * len(values)
-        if not present:
-            return vectors
-        embeddings = self.encoder.encode_document(
-            [values[position] for position in present], show_progress=False
-        )
-        vectors_ND = embeddings.numpy()
-        if vectors_ND.ndim != 2:
-            raise SearchIndexError(
-                "this model gives several vectors per page; the index holds one vector per page"
-            )
-        stored_ND = stored_form(vectors_ND, self.dims[0], self.similarity)
-        for position, vector_D in zip(present, stored_ND):
+        assert len(positions) == len(vectors)
+        for position, vector_D in zip(positions, vectors):
             if not np.isfinite(vector_D).all():
                 raise SearchIndexError(
-                    f"the model's vector of page {records[position].page_id!r} is not finite; "
+                    f"the model's vector of page {self.records[position].page_id!r} is not finite; "
                     f"try another dtype (float16 overflows with some models)"
                 )
-            vectors[position] = vector_D
-        return vectors
+        stored_ND = stored_form(np.stack(vectors), self.recipe.dim, self.recipe.similarity)
+        return dict(zip(positions, stored_ND))
+
+    def _columns(
+        self, table: PageTable, kept: Kept, places: range, new: list[bool], vectors: Mapping[int, np.ndarray]
+    ) -> dict[str, pa.Array]:
+        """The columns of vectors for these pages, copied and new ones in their places."""
+        import pyarrow as pa
+
+        copied = [
+            place for place in places if not new[place] and value_of(self.records[place], self.recipe.fields)
+        ]
+        is_copied = set(copied)
+        others = [place for place in places if place not in is_copied]
+        made = table.arrays([vectors.get(place) for place in others])
+        if not copied:
+            return made
+        found = kept.columns([self.records[place] for place in copied])
+        at = {place: row for row, place in enumerate([*copied, *others])}
+        order = [at[place] for place in places]
+        return {name: pa.concat_arrays([found[name], made[name]]).take(pa.array(order)) for name in made}
 
     def _stored_image(self, record: PageRecord) -> str:
         if record.image is None:
@@ -165,12 +209,12 @@ class Build:
     def _facts(self, without_vector: int) -> IndexFacts:
         return IndexFacts(
             version=self.version,
-            fingerprint=self.fingerprint,
+            fingerprint=self.recipe.fingerprint,
             model=self.model,
-            dim=self.dims[0],
-            model_dim=self.dims[1],
-            fields=self.fields,
-            similarity=self.similarity,
+            dim=self.recipe.dim,
+            model_dim=self.recipe.model_dim,
+            fields=self.recipe.fields,
+            similarity=self.recipe.similarity,
             pages=len(self.records),
             pages_without_vector=without_vector,
             documents=len({record.document for record in self.records}),
@@ -179,3 +223,18 @@ class Build:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             sightline=__version__,
         )
+
+
+def _windows(new: list[bool], start: int, batch_size: int) -> Iterator[tuple[int, list[int]]]:
+    """Pieces of the pages from ``start`` on: where each ends, and which of its pages are to be embedded.
+
+    Each has a whole batch for the model, however many pages between are copied, but never more than a commit.
+    """
+    positions: list[int] = []
+    begun = start
+    for place in range(start, len(new)):
+        if new[place]:
+            positions.append(place)
+        if len(positions) == batch_size or place + 1 - begun == COMMIT_PAGES or place + 1 == len(new):
+            yield place + 1, positions
+            positions, begun = [], place + 1

@@ -1,29 +1,25 @@
-"""An index folder on disk: which version is open, what is known of it, and the lock of who builds.
+"""What is known of a finished version of an index, and of the one that is being built.
 
-INDEX/index.json                    the open version and the one before it; replaced in one step
+INDEX/index.json                    which version is open, see `sightline.search.versions`
+INDEX/versions/<version>/plan.json  written first: what its vectors are made by
 INDEX/versions/<version>/facts.json written last: a version without it is unfinished
 INDEX/versions/<version>/pages.lance
-INDEX/.lock                         held while an index is built
+INDEX/.lock, INDEX/.switch          held while an index is built, and while another version is opened
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from sightline.errors import SearchIndexError
-from sightline.files import held, write_json
+from sightline.search.folders import Folder
 
-FORMAT = 1
-POINTER = "index.json"
-FACTS = "facts.json"
+FORMAT = 2
+FACTS, PLAN = "facts.json", "plan.json"
 VERSIONS = "versions"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,115 +61,102 @@ class IndexFacts:
     format: int = FORMAT
 
 
-def version_folder(root: Path, version: str) -> Path:
-    return root / VERSIONS / version
+def place_of(version: str) -> str:
+    """Where a version lies in the index's folder."""
+    return f"{VERSIONS}/{version}"
 
 
-def open_version(root: Path) -> str | None:
-    """The version that `index.json` names; None where nothing has been published yet.
-
-    Raises:
-        SearchIndexError: the file is damaged.
-    """
-    path = root / POINTER
-    if not path.is_file():
-        return None
-    return _string(_read(path, root), "version", path, root)
-
-
-def previous_version(root: Path) -> str | None:
-    """The version that was open before, if it is still there."""
-    path = root / POINTER
-    if not path.is_file():
-        return None
-    previous = _read(path, root).get("previous")
-    return previous if isinstance(previous, str) and previous else None
-
-
-def publish(root: Path, version: str) -> None:
-    """Make ``version`` the open one, in one step, and remove all others but the one open until now."""
-    before = open_version(root)
-    previous = previous_version(root) if before == version else before
-    write_json(root / POINTER, {"format": FORMAT, "version": version, "previous": previous})
-    for folder in (root / VERSIONS).iterdir():
-        if folder.name not in (version, previous):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_finished(root: Path, version: str) -> bool:
+def is_finished(folder: Folder, version: str) -> bool:
     """Whether the version was built to the end."""
-    return (version_folder(root, version) / FACTS).is_file()
+    return FACTS in folder.names(place_of(version))
 
 
-def read_facts(root: Path, version: str) -> IndexFacts:
+def read_facts(folder: Folder, version: str) -> IndexFacts:
     """The facts of a finished version.
 
     Raises:
         SearchIndexError: missing, damaged, or of another layout.
     """
-    path = version_folder(root, version) / FACTS
-    values = _read(path, root)
+    name = f"{place_of(version)}/{FACTS}"
+    values = read_object(folder, name)
+    if values is None:
+        raise SearchIndexError(
+            f"{folder.uri}/{name} is missing; build the index again with `sightline index`"
+        )
     if values.get("format") != FORMAT:
         raise SearchIndexError(
-            f"{path}: the index has layout {values.get('format')!r}, this Sightline reads {FORMAT}; "
+            f"{folder.uri}/{name}: the index has layout {values.get('format')!r}, this Sightline reads {FORMAT}; "
             f"build it again with `sightline index`"
         )
     types = {field.name: field.type for field in fields(IndexFacts)}
-    for name, kind in types.items():
+    for key, kind in types.items():
         expected: type | tuple[type, ...] = {"int": int, "str": str}.get(str(kind), dict)
-        if not isinstance(values.get(name), expected) or isinstance(values.get(name), bool):
-            raise _damaged(path, root, f"{name!r} is missing or of the wrong type")
-    return IndexFacts(**{name: values[name] for name in types})
+        if not isinstance(values.get(key), expected) or isinstance(values.get(key), bool):
+            raise damaged(folder, name, f"{key!r} is missing or of the wrong type")
+    return IndexFacts(**{key: values[key] for key in types})
 
 
-def write_facts(root: Path, facts: IndexFacts) -> None:
-    write_json(version_folder(root, facts.version) / FACTS, asdict(facts))
+def write_facts(folder: Folder, facts: IndexFacts) -> None:
+    write_object(folder, f"{place_of(facts.version)}/{FACTS}", asdict(facts))
 
 
-@contextmanager
-def building(root: Path) -> Iterator[None]:
-    """Hold the folder for one build, making it if needed; the lock ends with the process, even after kill -9.
+def read_recipe(folder: Folder, version: str) -> dict[str, Any] | None:
+    """What the vectors of a version, finished or not, are made by; None where that is not known."""
+    try:
+        recipe = (read_object(folder, f"{place_of(version)}/{PLAN}") or {}).get("recipe")
+    except SearchIndexError:
+        return None
+    return recipe if isinstance(recipe, dict) else None
+
+
+def write_recipe(folder: Folder, version: str, recipe: Mapping[str, Any]) -> None:
+    write_object(folder, f"{place_of(version)}/{PLAN}", {"recipe": dict(recipe)})
+
+
+def remove_version(folder: Folder, version: str) -> None:
+    """Delete a version; cut off on the way, it is neither finished nor one that a build would go on with."""
+    for name in (FACTS, PLAN):
+        folder.drop(f"{place_of(version)}/{name}")
+    folder.remove(place_of(version))
+
+
+def read_object(folder: Folder, name: str) -> dict[str, Any] | None:
+    """A JSON object of the index, None where there is no such file.
 
     Raises:
-        SearchIndexError: another build holds it, or the folder holds something that is not an index.
+        SearchIndexError: it cannot be read, or is something else.
     """
-    if root.is_file():
-        raise SearchIndexError(f"{root} is a file; choose a folder for the index")
-    if (
-        root.is_dir()
-        and not (root / VERSIONS).is_dir()
-        and any(entry.name != LOCK for entry in root.iterdir())
-    ):
-        raise SearchIndexError(f"{root} holds files that are no index; choose an empty or a new folder")
-    (root / VERSIONS).mkdir(parents=True, exist_ok=True)
-    (root / LOCK).touch()
-    with held(
-        root / LOCK, SearchIndexError(f"{root}: another build is writing this index; wait for it to end")
-    ):
-        yield
-
-
-def _read(path: Path, root: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SearchIndexError(f"{path} is missing; build the index again with `sightline index`") from error
+        text = folder.read(name)
+        values = None if text is None else json.loads(text)
     except (OSError, ValueError) as error:
-        raise _damaged(path, root, str(error)) from error
-    if not isinstance(values, dict):
-        raise _damaged(path, root, "it holds no JSON object")
+        raise damaged(folder, name, str(error)) from error
+    if text is not None and not isinstance(values, dict):
+        raise damaged(folder, name, "it holds no JSON object")
     return values
 
 
-def _string(values: Mapping[str, Any], name: str, path: Path, root: Path) -> str:
-    value = values.get(name)
-    # A version is the name of a folder beside; anything else could lead out of the index.
-    if not isinstance(value, str) or not value.isalnum():
-        raise _damaged(path, root, f"{name!r} is missing or no version name")
-    return value
+def write_object(folder: Folder, name: str, values: Mapping[str, Any]) -> None:
+    """Replace a JSON file of the index in one step.
+
+    Raises:
+        SearchIndexError: the disk is full, or may not be written.
+    """
+    try:
+        folder.write(name, json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise unwritable(folder.uri, error.strerror or str(error)) from error
 
 
-def _damaged(path: Path, root: Path, why: str) -> SearchIndexError:
+def unwritable(where: str, why: str) -> SearchIndexError:
     return SearchIndexError(
-        f"{path} is damaged ({why}); delete {root} and build the index again with `sightline index`"
+        f"{where}: the index cannot be written ({why}); "
+        f"the version before, if any, is untouched; run the same command again to go on"
+    )
+
+
+def damaged(folder: Folder, name: str, why: str) -> SearchIndexError:
+    return SearchIndexError(
+        f"{folder.uri}/{name} is damaged ({why}); delete {folder.uri} and build the index again with "
+        f"`sightline index`"
     )

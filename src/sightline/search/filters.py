@@ -8,16 +8,12 @@ gives a facet per element, so that a condition on it means "contains".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sightline.errors import SearchIndexError
 from sightline.search.words import clean
-
-if TYPE_CHECKING:
-    from lancedb.expr import Expr
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +92,19 @@ def facet_names(facets: Iterable[str]) -> list[str]:
     return sorted({json.loads(facet)[0] for facet in facets})
 
 
-def condition(where: Filter | None) -> Expr | None:
-    """A filter as Lance takes it; None where it filters nothing. Values are literals, never syntax."""
-    from lancedb.expr import col, func, lit
+def condition(where: Filter | None) -> str | None:
+    """A filter as Lance takes it; None where it filters nothing. Lance itself writes the values, as literals."""
+    from lancedb.expr import col, lit
 
     if not where:
         return None
-    columns: list[tuple[str, Sequence[str]]] = [
-        ("document", where.documents),
-        ("language", where.languages),
-        ("kind", where.kinds),
-    ]
-    parts = [col(name).isin(list(map(clean, values))) for name, values in columns if values]
+    columns = (("document", where.documents), ("language", where.languages), ("kind", where.kinds))
+    parts = [col(name).isin(list(map(clean, values))).to_sql() for name, values in columns if values]
     for name, value in where.metadata.items():
-        wanted = facets_of({name: value})
-        one_of = [func("array_has", col("facets"), lit(facet)) for facet in wanted]
+        wanted = ", ".join(lit(facet).to_sql() for facet in facets_of({name: value}))
         # No value at all is equal to none: a condition that no page meets.
-        parts.append(reduce(lambda a, b: a.or_(b), one_of) if one_of else col("page_id").eq(lit("\x00")))
-    return reduce(lambda a, b: a.and_(b), parts)
+        parts.append(f"array_has_any(facets, [{wanted}])" if wanted else "false")
+    return " AND ".join(f"({part})" for part in parts)
 
 
 def _facet(name: str, value: Any) -> str:

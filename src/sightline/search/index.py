@@ -10,8 +10,9 @@ Shape letters: D vector components.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,26 @@ from sightline.documents.records import Page
 from sightline.errors import SearchIndexError
 from sightline.models.fingerprint import fingerprint
 from sightline.search import facts as store
-from sightline.search.build import Build
+from sightline.search.build import Build, Changes
+from sightline.search.embedding import Engine, LocalEngine, NoEngine
 from sightline.search.facts import IndexFacts
-from sightline.search.pages import Fields, PageRecord, choose_fields, read_pages, usable_dim
+from sightline.search.filters import Filter, facet_names
+from sightline.search.folders import LocalFolder, folder_at
+from sightline.search.pages import (
+    Fields,
+    PageRecord,
+    StoredPage,
+    choose_fields,
+    merged,
+    read_pages,
+    record_of,
+    usable_dim,
+)
 from sightline.search.progress import Progress, reporting
-from sightline.search.table import METRICS, Match, PageTable, StoredPage
+from sightline.search.recipe import Recipe
+from sightline.search.table import METRICS, Match, PageTable
 from sightline.search.vectors import stored_form
+from sightline.search.versions import building, find_version, needed_pointer, publish
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,16 +54,18 @@ class SearchIndex:
     """An open index. Reading is thread-safe; a build that publishes another version does not disturb it.
 
     Attributes:
-        path: the index folder.
+        path: the index folder, or its address on object storage.
         facts: what is known of the open version.
         table: its pages.
         media_root: folder that relative image paths start from.
+        changes: what the build that has just ended did; None for an index that was only opened.
     """
 
-    path: Path
+    path: Path | str
     facts: IndexFacts
     table: PageTable
     media_root: Path
+    changes: Changes | None = None
 
     def __len__(self) -> int:
         return self.facts.pages
@@ -56,7 +73,52 @@ class SearchIndex:
     @cached_property
     def documents(self) -> tuple[str, ...]:
         """Names of the documents, in the order they were indexed."""
+        return tuple(self.document_pages)
+
+    @cached_property
+    def document_pages(self) -> Mapping[str, int]:
+        """Document name -> number of its pages, in the order they were indexed."""
         return self.table.documents()
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that pages are known to be in, sorted."""
+        return self.table.distinct("language")
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of files that pages are from, sorted."""
+        return self.table.distinct("kind")
+
+    @cached_property
+    def metadata_names(self) -> tuple[str, ...]:
+        """The names that pages have metadata under, sorted."""
+        return tuple(facet_names(self.table.distinct("facets")))
+
+    def check_filter(self, where: Filter | None) -> None:
+        """Make sure that what a filter names is there, so that a slip of the pen is not "nothing found".
+
+        Raises:
+            SearchIndexError: an unknown document, language, kind or name of metadata; with the nearest known.
+        """
+        if not where:
+            return
+        wanted = (
+            ("document", where.documents, self.documents),
+            ("page in language", where.languages, ("", *self.languages)),
+            ("page of kind", where.kinds, ("", *self.kinds)),
+            ("metadata", tuple(where.metadata), self.metadata_names),
+        )
+        for what, names, known in wanted:
+            unknown = next((name for name in names if name not in known), None)
+            if unknown is None:
+                continue
+            near = get_close_matches(unknown, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            some = ", ".join(known[:5]) if what != "document" and not near else ""
+            raise SearchIndexError(
+                f"no {what} {unknown!r} among the {len(known):,} of this index{hint}{some and f': {some}'}"
+            )
 
     def check_model(self, encoder: Encoder) -> None:
         """Make sure that ``encoder`` is the model the vectors came from.
@@ -72,20 +134,30 @@ class SearchIndex:
                 f"{found[:8]}): search with that model, or build the index again with this one"
             )
 
-    def nearest(
-        self, vector_D: np.ndarray, limit: int, documents: Sequence[str] | None = None
-    ) -> list[Match]:
+    def nearest(self, vector_D: np.ndarray, limit: int, where: Filter | None = None) -> list[Match]:
         """The ``limit`` pages most similar to a query vector (D,) or longer, whose prefix is taken; exact."""
         vector_D = stored_form(vector_D[None], self.facts.dim, self.facts.similarity)[0]
-        return self.table.nearest(vector_D, limit, documents)
+        return self.table.nearest(vector_D, limit, where)
 
-    def matching(self, text: str, limit: int, documents: Sequence[str] | None = None) -> list[Match]:
+    def matching(self, text: str, limit: int, where: Filter | None = None) -> list[Match]:
         """The ``limit`` pages that match the words of ``text`` best (BM25)."""
-        return self.table.matching(text, limit, documents)
+        return self.table.matching(text, limit, where)
 
     def pages(self, matches: Sequence[Match]) -> list[StoredPage]:
         """The pages of ``matches``, in their order."""
         return self.table.pages([match.row for match in matches])
+
+    def page(self, page_id: str) -> StoredPage | None:
+        """The page of this id, None where there is none."""
+        return self.table.page(page_id)
+
+    def pages_of(self, document: str) -> list[StoredPage]:
+        """The pages of a document in their order, none where there is no such document."""
+        return self.table.pages_of(document)
+
+    def records(self) -> list[PageRecord]:
+        """All pages, in their order, as an index is built from them."""
+        return [record_of(page, self.image_of(page), stamp) for page, stamp in self.table.all_pages()]
 
     def image_of(self, page: StoredPage) -> Path | None:
         """Path of the page image; None where the page has none."""
@@ -93,35 +165,36 @@ class SearchIndex:
 
 
 def open_index(
-    path: str | Path, encoder: Encoder | None = None, *, media_root: str | Path | None = None
+    path: str | Path,
+    encoder: Encoder | None = None,
+    *,
+    version: str | None = None,
+    media_root: str | Path | None = None,
 ) -> SearchIndex:
-    """Open the published version of an index.
+    """Open a version of an index.
 
     Args:
-        path: the index folder.
+        path: the index folder, or its address on object storage (``s3://bucket/prefix``).
         encoder: the model to search with; it must be the one that built the index.
+        version: another version than the open one: its name, the beginning of it, or "previous".
         media_root: where the page images lie now, if they were moved since.
 
     Raises:
-        SearchIndexError: no index, a damaged one, or one of another model.
+        SearchIndexError: no index, a damaged one, no such version, or one of another model.
     """
-    root = Path(path)
-    version = store.open_version(root)
-    if version is None:
-        if (root / store.VERSIONS).is_dir():
-            raise SearchIndexError(
-                f"{root}: the index was not built to the end; run the same `sightline index` again"
-            )
-        raise SearchIndexError(f"{root} is no search index; `sightline index DATASET -o {root}` builds one")
-    facts = store.read_facts(root, version)
+    folder = folder_at(path)
+    pointer = needed_pointer(folder)
+    chosen = pointer.version if version is None else find_version(folder, version)
+    facts = store.read_facts(folder, chosen)
     if facts.similarity not in METRICS:
-        raise SearchIndexError(f"{root}: similarity {facts.similarity!r} is unknown; build the index again")
-    table = PageTable.open(store.version_folder(root, version), facts.similarity)
+        raise SearchIndexError(f"{path}: similarity {facts.similarity!r} is unknown; build the index again")
+    table = PageTable.open(folder, chosen, facts.similarity)
     if len(table) != facts.pages:
         raise SearchIndexError(
-            f"{root} holds {len(table)} pages where its facts say {facts.pages}; delete it and build it again"
+            f"{path} holds {len(table)} pages where its facts say {facts.pages}; delete it and build it again"
         )
-    index = SearchIndex(root, facts, table, Path(media_root or facts.media_root))
+    place = folder.path if isinstance(folder, LocalFolder) else folder.uri
+    index = SearchIndex(place, facts, table, Path(media_root or facts.media_root))
     if encoder is not None:
         index.check_model(encoder)
     return index
@@ -140,14 +213,20 @@ def build_index(
     progress: bool | Progress | None = None,
     commit_seconds: float = 15.0,
     media_root: str | Path | None = None,
+    switch: bool = True,
+    engine: Engine | None = None,
 ) -> SearchIndex:
     """Embed pages and build their index under ``path``; goes on with a build that was killed.
+
+    Only pages that no version of the index has embedded yet, by the same model and settings, go through the model.
+    The vectors of the others are copied, and pages that are gone are in the new version no more.
 
     Vectors are kept in float32. For cosine they get unit length. A Matryoshka prefix (``dim``) gets the
     length that the whole vector had, so that dot products and distances keep their scale.
 
     Args:
-        path: the index folder; what is there is replaced only when the new version is complete.
+        path: the index folder, or its address on object storage (``s3://bucket/prefix``); what is there is
+            replaced only when the new version is complete.
         pages: a dataset, or pages.
         encoder: the model; `Encoder.encode_document` embeds the pages.
         fields: what of a page is embedded; by default all the model reads of text and image. A page that
@@ -159,35 +238,96 @@ def build_index(
         progress: a bar if None and on a terminal, never if False; or a function of (pages done, pages).
         commit_seconds: a kill costs at most the work of about so long.
         media_root: image paths are stored relative to this folder; by default the dataset's.
+        switch: False builds the version beside the open one, which stays open; see `use_version`.
+        engine: what embeds, if not ``encoder`` in this process; it must give what ``encoder`` would.
+
+    Returns:
+        The version built, open; its ``changes`` say what there was to do.
 
     Raises:
         DataError: no pages, an id twice, an image that is missing.
         SearchIndexError: arguments that do not suit the model, a folder that is no index, a full disk.
     """
-    root = Path(path)
     if isinstance(pages, Dataset):
         media_root = media_root or pages.root
-        pages = pages.pages
-    if batch_size < 1:
-        raise SearchIndexError(f"batch_size must be at least 1, not {batch_size}")
+    records = read_pages(pages)
+    recipe = Recipe.of(
+        encoder, choose_fields(encoder, fields), usable_dim(encoder, dim), _similarity(encoder, similarity)
+    )
     build = Build(
-        root=root,
-        records=read_pages(pages),
-        encoder=encoder,
-        fields=choose_fields(encoder, fields),
-        dims=usable_dim(encoder, dim),
-        similarity=_similarity(encoder, similarity),
+        folder=folder_at(path),
+        records=records,
+        recipe=recipe,
+        engine=engine or LocalEngine(encoder),
         model=model or encoder.name_or_path,
         media_root=Path(media_root).absolute() if media_root else None,
     )
-    with store.building(root):
-        if store.is_finished(root, build.version):
-            build.refresh_facts()
+    return _built(build, batch_size, commit_seconds, progress, switch)
+
+
+def update_index(
+    path: str | Path,
+    encoder: Encoder | None = None,
+    *,
+    add: Dataset | Iterable[PageRecord | Page] = (),
+    delete: Iterable[str] = (),
+    batch_size: int = 64,
+    progress: bool | Progress | None = None,
+    commit_seconds: float = 15.0,
+    switch: bool = True,
+    engine: Engine | None = None,
+) -> SearchIndex:
+    """Change some documents of the open version, in a new one: all others stay as they are.
+
+    Args:
+        path: the index.
+        encoder: the model that built it; not needed where nothing is added.
+        add: pages of documents to add. A document that is there is replaced whole, at its place.
+        delete: names of documents to remove.
+        batch_size, progress, commit_seconds, switch, engine: as of `build_index`.
+
+    Returns:
+        The new version, open; its ``changes`` say what there was to do.
+
+    Raises:
+        DataError: an id twice, an image that is missing, a document that is not there, or nothing left.
+        SearchIndexError: no index, one of another model, or a full disk.
+    """
+    current = open_index(path, encoder)
+    folder = folder_at(path)
+    given = add.pages if isinstance(add, Dataset) else list(add)
+    added = read_pages(add if isinstance(add, Dataset) else given) if given else []
+    removed = tuple(dict.fromkeys(delete))
+    current.check_filter(Filter(documents=removed))
+    if added and encoder is None:
+        raise SearchIndexError("pages are to be embedded; give the model that built the index")
+    recipe = Recipe.from_json(store.read_recipe(folder, current.facts.version) or {})
+    build = Build(
+        folder=folder,
+        records=merged(current.records(), added, removed),
+        recipe=recipe,
+        engine=engine or (NoEngine() if encoder is None else LocalEngine(encoder)),
+        model=current.facts.model,
+        media_root=Path(current.facts.media_root) if current.facts.media_root else None,
+    )
+    return _built(build, batch_size, commit_seconds, progress, switch)
+
+
+def _built(
+    build: Build, batch_size: int, commit_seconds: float, progress: bool | Progress | None, switch: bool
+) -> SearchIndex:
+    if batch_size < 1:
+        raise SearchIndexError(f"batch_size must be at least 1, not {batch_size}")
+    folder = build.folder
+    with building(folder):
+        if store.is_finished(folder, build.version):
+            changes = build.unchanged()
         else:
             with reporting(progress, len(build.records)) as report:
-                build.run(batch_size, commit_seconds, report)
-        store.publish(root, build.version)
-    return open_index(root, media_root=media_root)
+                changes = build.run(batch_size, commit_seconds, report)
+        publish(folder, build.version, switch=switch)
+    index = open_index(folder.uri, version=build.version, media_root=build.media_root)
+    return replace(index, changes=changes)
 
 
 def _similarity(encoder: Any, similarity: str | None) -> str:

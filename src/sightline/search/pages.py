@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sightline.documents.dataset import Dataset
+from sightline.documents.kinds import kind_of_page
 from sightline.documents.records import Page
 from sightline.errors import DataError, SearchIndexError
+from sightline.search.filters import check_metadata, stored_metadata
 from sightline.search.words import clean
 
 Fields = Literal["both", "text", "image"]
@@ -29,6 +32,9 @@ class PageRecord:
         image: the page image, None where there is none.
         width, height: of the image, in pixels; 0 where unknown.
         content_hash: of the image file, ``""`` where unknown; then its size and time stand in.
+        language: ISO 639-1, ``""`` where unknown.
+        kind: of the file: "pdf", "image", "office", "html", "markdown", "text"; ``""`` where unknown.
+        metadata: what else is known, as JSON has it: searches can be limited by it.
     """
 
     page_id: str
@@ -39,15 +45,44 @@ class PageRecord:
     width: int = 0
     height: int = 0
     content_hash: str = ""
+    language: str = ""
+    kind: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_pages(pages: Iterable[PageRecord | Page]) -> list[PageRecord]:
-    """The pages as records, checked: ids are unique, image files exist.
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """A page as the index holds it.
+
+    Attributes:
+        page_id, document, page, text, width, height, language, kind, metadata: as of `PageRecord`.
+        image: relative to the media root, or absolute, or ``""``.
+    """
+
+    page_id: str
+    document: str
+    page: int
+    image: str
+    width: int
+    height: int
+    text: str
+    language: str = ""
+    kind: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_pages(pages: Dataset | Iterable[PageRecord | Page]) -> list[PageRecord]:
+    """The pages as records, checked: ids are unique, image files exist. Those of a dataset have its metadata.
 
     Raises:
         DataError: no pages, an id twice, or images that are missing; names the pages.
     """
-    records = [page if isinstance(page, PageRecord) else _record(page) for page in pages]
+    if isinstance(pages, Dataset):
+        records = [
+            _record(page, document.metadata) for document in pages.documents for page in document.pages
+        ]
+    else:
+        records = [page if isinstance(page, PageRecord) else _record(page, {}) for page in pages]
     if not records:
         raise DataError("there are no pages to index")
     seen: set[str] = set()
@@ -59,6 +94,7 @@ def read_pages(pages: Iterable[PageRecord | Page]) -> list[PageRecord]:
             raise DataError(
                 f"page {record.page_id!r}: its name or its document's is not valid text; rename the file"
             )
+        check_metadata(record.metadata, f"page {record.page_id!r}")
     missing = [record for record in records if record.image is not None and not record.image.is_file()]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
@@ -66,11 +102,69 @@ def read_pages(pages: Iterable[PageRecord | Page]) -> list[PageRecord]:
     return records
 
 
-def _record(page: Page) -> PageRecord:
-    image = Path(page.image) if page.image else None
+def _record(page: Page, metadata: Mapping[str, Any]) -> PageRecord:
     return PageRecord(
-        page.page_id, page.document, page.page, page.text, image, page.width, page.height, page.content_hash
+        page_id=page.page_id,
+        document=page.document,
+        page=page.page,
+        text=page.text,
+        image=Path(page.image) if page.image else None,
+        width=page.width,
+        height=page.height,
+        content_hash=page.content_hash,
+        language=page.language,
+        kind=kind_of_page(page.document, page.text_source),
+        metadata=metadata,
     )
+
+
+def record_of(page: StoredPage, image: Path | None, stamp: str) -> PageRecord:
+    """A page of an index as an index is built from it.
+
+    Args:
+        page: as it is stored.
+        image: where its image lies; it need not be there.
+        stamp: of its image, see `stamp_of`.
+    """
+    return PageRecord(
+        page_id=page.page_id,
+        document=page.document,
+        page=page.page,
+        text=page.text,
+        image=image,
+        width=page.width,
+        height=page.height,
+        content_hash=stamp,
+        language=page.language,
+        kind=page.kind,
+        metadata=page.metadata,
+    )
+
+
+def merged(
+    pages: Sequence[PageRecord], added: Sequence[PageRecord], removed: Sequence[str]
+) -> list[PageRecord]:
+    """Pages without the documents removed, and with those added: at their old places, new ones at the end.
+
+    Raises:
+        DataError: no page is left, or a page id is in two documents.
+    """
+    by_document: dict[str, list[PageRecord]] = {}
+    for page in pages:
+        by_document.setdefault(page.document, []).append(page)
+    for name in removed:
+        by_document.pop(name, None)
+    by_document.update({page.document: [] for page in added})
+    for page in added:
+        by_document[page.document].append(page)
+    found = [page for document in by_document.values() for page in document]
+    if not found:
+        raise DataError("no page would be left; delete the index's folder instead")
+    taken: dict[str, str] = {}
+    for page in found:
+        if taken.setdefault(page.page_id, page.document) != page.document:
+            raise DataError(f"page {page.page_id!r} is there already, in {taken[page.page_id]!r}")
+    return found
 
 
 def choose_fields(encoder: Any, fields: str | None) -> Fields:
@@ -120,22 +214,41 @@ def value_of(record: PageRecord, fields: Fields) -> dict[str, Any] | None:
     return value or None
 
 
-def digest(records: Sequence[PageRecord], images: Sequence[str], fields: Fields) -> str:
+def stamp_of(record: PageRecord) -> str:
+    """What changes when the page's image does, ``""`` where it has none."""
+    if record.image is None:
+        return ""
+    if record.content_hash:
+        return record.content_hash
+    status = record.image.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def content_key(text: str, stamp: str, fields: Fields) -> bytes:
+    """Equal for pages of which the model sees the same.
+
+    Args:
+        text: of the page.
+        stamp: of its image, see `stamp_of`.
+        fields: what is embedded.
+    """
+    seen = ["" if fields == "image" else clean(text), "" if fields == "text" else stamp]
+    return hashlib.sha256(json.dumps(seen).encode()).digest()[:16]
+
+
+def digest(records: Sequence[PageRecord], images: Sequence[str]) -> str:
     """A name for the pages in their order, which changes when a page is added, moved or altered.
 
     Args:
         records: N pages.
         images: N image paths as they are stored; a folder moved as a whole keeps its name.
-        fields: what is embedded.
     """
-    found = hashlib.sha256(fields.encode())
+    found = hashlib.sha256()
     for record, stored in zip(records, images):
-        image: Any = None
-        if record.image is not None:
-            status = record.image.stat()
-            stamp = record.content_hash or [status.st_size, status.st_mtime_ns]
-            image = [stored, stamp, record.width, record.height]
-        found.update(json.dumps([record.page_id, record.document, record.page, record.text, image]).encode())
+        image = [stored, stamp_of(record), record.width, record.height] if stored else None
+        known = [record.language, record.kind, stored_metadata(record.metadata)]
+        facts = [record.page_id, record.document, record.page, clean(record.text), image, *known]
+        found.update(json.dumps(facts).encode())
     return found.hexdigest()
 
 

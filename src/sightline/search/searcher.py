@@ -6,15 +6,15 @@ Shape letters: D vector components.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sightline.errors import SearchIndexError
+from sightline.search.filters import Filter
 from sightline.search.fusing import Fusion, check_weights
 from sightline.search.index import SearchIndex, open_index
 from sightline.search.query import Query, embed_query, read_query
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from sightline.models.encoder import Encoder
     from sightline.models.reranker import Reranker
-    from sightline.search.filters import Filter
 
 
 class Searcher:
@@ -118,23 +117,24 @@ class Searcher:
         fusion = self.fusion if weights is None else replace(self.fusion, weights=check_weights(weights))
         reranker = self._reranker(rerank)
         depth = self.rerank_depth if rerank_depth is None else check_depth(rerank_depth)
-        wanted = self._known(_documents(document_filter(documents), where))
+        known = _both(document_filter(documents), where)
+        self.index.check_filter(known)
         self._check_dim(dim)
         timings: dict[str, float] = {}
         with _timed(timings, "total"):
             with _timed(timings, "query"):
                 asked = read_query(query, self.encoder, mode=mode)
-            if asked.empty:
+            if asked.empty or known is None:
                 return SearchResults((), mode, timings)
             wide = top_k if reranker is None else max(top_k, depth)
             limit = max(wide, self.depth) if mode == "hybrid" else wide
             near: list[Match] = []
             if mode != "text":
-                near = self._by_vector(asked, vector, limit, wanted, timings)
+                near = self._by_vector(asked, vector, limit, known, timings)
             worded: list[Match] = []
             if mode != "vector" and asked.words:
                 with _timed(timings, "text"):
-                    worded = self.index.matching(asked.words, limit, wanted)
+                    worded = self.index.matching(asked.words, limit, known)
             with _timed(timings, "fuse"):
                 ranked = self._fused(near, worded, mode, fusion, limit)[:wide]
             if reranker is not None and ranked:
@@ -160,7 +160,7 @@ class Searcher:
         query: Query,
         vector: np.ndarray | None,
         limit: int,
-        documents: Sequence[str] | None,
+        where: Filter,
         timings: dict[str, float],
     ) -> list[Match]:
         if vector is None:
@@ -168,7 +168,7 @@ class Searcher:
             with _timed(timings, "encode"), self._models:
                 vector = embed_query(self.encoder, query)
         with _timed(timings, "vector"):
-            return self.index.nearest(vector, limit, documents)
+            return self.index.nearest(vector, limit, where)
 
     def _fused(
         self, vector: list[Match], text: list[Match], mode: str, fusion: Fusion, limit: int
@@ -198,28 +198,14 @@ class Searcher:
             for rank, ((_, score), page) in enumerate(zip(ranked, pages), start=1)
         )
 
-    def _known(self, documents: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        unknown = [name for name in documents or () if name not in self.index.documents]
-        if unknown:
-            near = get_close_matches(unknown[0], self.index.documents, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise SearchIndexError(
-                f"no document {unknown[0]!r} among the {len(self.index.documents)} of this index{hint}"
-            )
-        return documents
 
-
-def _documents(documents: tuple[str, ...] | None, where: Filter | None) -> tuple[str, ...] | None:
-    """The documents that both conditions leave; None for all."""
-    if where is None:
-        return documents
-    if where.languages or where.kinds or where.metadata:
-        raise SearchIndexError(
-            "this index can be filtered by document only; build it again for other filters"
-        )
-    if not where.documents:
-        return documents
-    return tuple(name for name in where.documents if documents is None or name in documents)
+def _both(documents: tuple[str, ...] | None, where: Filter | None) -> Filter | None:
+    """Both conditions in one; None where no document meets both."""
+    where = where or Filter()
+    if documents is None:
+        return where
+    named = tuple(name for name in documents if not where.documents or name in where.documents)
+    return replace(where, documents=named) if named else None
 
 
 @contextmanager
