@@ -117,8 +117,10 @@ class Searcher:
         fusion = self.fusion if weights is None else replace(self.fusion, weights=check_weights(weights))
         reranker = self._reranker(rerank)
         depth = self.rerank_depth if rerank_depth is None else check_depth(rerank_depth)
-        known = _both(document_filter(documents), where)
-        self.index.check_filter(known)
+        named = document_filter(documents)
+        for given in (Filter(documents=named or ()), where):
+            self.index.check_filter(given)
+        known = _both(named, where)
         self._check_dim(dim)
         timings: dict[str, float] = {}
         with _timed(timings, "total"):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sightline.errors import SearchIndexError
-from sightline.search import facts as store
 from sightline.search.index import SearchIndex, open_index
 from sightline.search.searcher import Searcher
+from sightline.search.versions import open_version
 from sightline.serving.service import Served
 from sightline.serving.settings import Settings
 
@@ -33,7 +33,7 @@ class IndexSource:
         Raises:
             SearchIndexError: the pointer is damaged.
         """
-        return store.open_version(self.path)
+        return open_version(self.path)
 
     def load(self, version: str | None, near: Served | None) -> Served:
         """The open version with its models.
