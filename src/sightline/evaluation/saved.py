@@ -171,17 +171,7 @@ def read_results(path: str | PathLike[str]) -> SavedResults:
         DataError: no such file, not JSON, or not written by `write_results`.
     """
     path = Path(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file of results") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
-        raise DataError(
-            f"{path}: these are no results with scores per question, which `sightline train`, `eval` and `compare` "
-            "write; measure the model again"
-        )
+    values = results_values(path)
     try:
         asked = values["questions"]
         rows = [
@@ -194,6 +184,26 @@ def read_results(path: str | PathLike[str]) -> SavedResults:
         raise DataError(
             f"{path}: damaged ({type(error).__name__}: {error}); measure the model again"
         ) from error
+
+
+def results_values(path: Path) -> dict[str, Any]:
+    """A results.json as it stands, see the module: every figure, nothing computed.
+
+    Raises:
+        DataError: no such file, not JSON, or not written by `write_results`.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file of results") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
+        raise DataError(
+            f"{path}: these are no results with scores per question, which `sightline train`, `eval` and `compare` "
+            "write; measure the model again"
+        )
+    return values
 
 
 def made_with() -> dict[str, Any]:
