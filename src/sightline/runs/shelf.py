@@ -44,7 +44,7 @@ class Shelf:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def list(self) -> list[RunSummary]:
+    def all(self) -> list[RunSummary]:
         """All runs, newest first; those whose results cannot be read among them, with the reason."""
         found = [self._summary(name, place) for name, place in self._places().items()]
         return sorted(found, key=lambda run: (run.created or "", run.name), reverse=True)

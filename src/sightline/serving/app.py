@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 
 from sightline import __version__
-from sightline.serving import routes_health, routes_search, static
+from sightline.serving import routes_health, routes_runs, routes_search, static
 from sightline.serving.errors import ErrorBody, handle_errors
 from sightline.serving.gate import Gate
 from sightline.serving.metrics import Metrics
@@ -52,7 +52,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         responses={"default": {"model": ErrorBody, "description": "An error, and what to do about it."}},
     )
-    for routes in (routes_search,):
+    for routes in (routes_search, routes_runs):
         app.include_router(routes.router(service))
     app.include_router(routes_health.router(service, metrics))
     app.mount("/", static.files())

@@ -33,12 +33,12 @@ class RunList(BaseModel):
 
 def router(service: Service) -> APIRouter:
     """Training runs and what came of them; 404 where the service was started without ``--runs``."""
-    routes = APIRouter(tags=["runs"])
+    routes = APIRouter(prefix="/v1", tags=["runs"])
 
     @routes.get("/runs", summary="Training runs")
     def listed() -> RunList:
         """Each with what it trained, on what, and what changed."""
-        return RunList(runs=_shelf(service).list())
+        return RunList(runs=_shelf(service).all())
 
     @routes.get("/runs/{name}", summary="One training run")
     def run(name: str) -> Run:
@@ -66,7 +66,9 @@ def router(service: Service) -> APIRouter:
     def comparison(
         run: Annotated[
             list[str],
-            Query(description="Names of runs; the first is what the others are compared with.", max_length=_MOST),
+            Query(
+                description="Names of runs; the first is what the others are compared with.", max_length=_MOST
+            ),
         ],
     ) -> RunComparison:
         """Their best systems. Where they were measured on different data it says so, and compares nothing."""
