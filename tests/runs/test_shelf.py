@@ -16,8 +16,8 @@ from support.made_runs import made_run, unfinished_run
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     folder = tmp_path_factory.mktemp("shelf") / "runs"
-    made_run(folder / "first", noise=1.5, created="2026-01-01T10:00:00+00:00")
-    made_run(folder / "second", noise=0.3, rate=3e-4, created="2026-01-03T10:00:00+00:00")
+    made_run(folder / "first", noise=3.0, created="2026-01-01T10:00:00+00:00")
+    made_run(folder / "second", noise=1.0, rate=3e-4, created="2026-01-03T10:00:00+00:00")
     made_run(folder / "elsewhere", data="letters", created="2026-01-02T10:00:00+00:00")
     unfinished_run(folder / "stopped")
     (folder / "damaged").mkdir()

@@ -22,7 +22,7 @@ RECIPE = (
 def made_run(
     folder: Path,
     *,
-    noise: float = 1.0,
+    noise: float = 2.0,
     data: str = "pages",
     rate: float = 1e-4,
     created: str = "2026-01-01T10:00:00+00:00",
@@ -53,7 +53,7 @@ def made_run(
         "<!doctype html><title>Report</title><h1>Report</h1>", encoding="utf-8"
     )
     write_results(
-        [row("untuned", 1.6), row("fine-tuned", noise)],
+        [row("untuned", 4.0), row("fine-tuned", noise)],
         folder / "results.json",
         background=Background(
             log=[*steps, *(checks if evaluated else [])],
