@@ -67,8 +67,8 @@ class WordsEncoder(torch.nn.Module):
         return self._encode(inputs)
 
     def _encode(self, inputs: Any) -> Embeddings:
-        bags = torch.stack([self._bag(value) for value in inputs])
-        return Embeddings(bags @ self.projection)
+        # One by one: what a page gets must not depend on the batch it is in, to the last bit.
+        return Embeddings(torch.stack([self._bag(value) @ self.projection for value in inputs]))
 
     def _bag(self, value: Any) -> torch.Tensor:
         parts = value if isinstance(value, dict) else {"text": value}

@@ -25,10 +25,12 @@ from sightline.cli import (
     ingest,
     mine,
     questions,
+    remove,
     report,
     search,
     serve,
     train,
+    versions,
 )
 from sightline.errors import SightlineError, StoppedError
 
@@ -104,6 +106,8 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("convert")(convert.convert)
 app.command("index")(index.index)
+app.command("versions")(versions.versions)
+app.command("remove")(remove.remove)
 app.command("search")(search.search)
 app.command("serve")(serve.serve)
 

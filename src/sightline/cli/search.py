@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +22,7 @@ class Mode(StrEnum):
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="Folder made by `sightline index`.")],
+    index: Annotated[str, typer.Argument(help="Folder made by `sightline index`, or s3://BUCKET/PREFIX.")],
     question: Annotated[str, typer.Argument(help="What to look for.")],
     mode: Annotated[
         Mode, typer.Option(help="vector: by meaning; text: by words (BM25); hybrid: both, fused by rank.")
@@ -31,6 +30,17 @@ def search(
     top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="N", min=1, help="Pages to show.")] = 5,
     document: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Search in this document only; repeatable.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Pages in this language only; repeatable.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Pages of pdf, image, office, html, ... files only; repeatable."),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Pages with this metadata only; repeatable, all must hold."),
     ] = None,
     model: Annotated[
         str | None,
@@ -48,10 +58,13 @@ def search(
     from sightline.cli.console import results, write_json
     from sightline.cli.models import load_model, load_reranker
     from sightline.errors import SearchIndexError
+    from sightline.search.filters import Filter
     from sightline.search.index import open_index
     from sightline.search.searcher import Searcher
 
+    wanted = Filter(tuple(document or ()), tuple(language or ()), tuple(kind or ()), _metadata(where or []))
     opened = open_index(index)
+    opened.check_filter(wanted)
     encoder = None
     if mode is not Mode.text:
         name = model or opened.facts.model
@@ -60,7 +73,7 @@ def search(
         encoder = load_model(name, device)
     second = None if reranker is None else load_reranker(reranker, device)
     searcher = Searcher(opened, encoder, reranker=second, rerank_depth=rerank_depth)
-    found = searcher.search(question, top_k=top_k, mode=mode.value, documents=document or None)
+    found = searcher.search(question, top_k=top_k, mode=mode.value, where=wanted)
     if as_json:
         write_json({"question": question, "mode": found.mode, "hits": [_as_json(hit) for hit in found]})
         return
@@ -74,6 +87,27 @@ def search(
         )
         if hit.snippet.text:
             console.print(_marked(hit), soft_wrap=True)
+
+
+def _metadata(conditions: list[str]) -> dict[str, list[Any]]:
+    """``["year=2023"]`` -> ``{"year": ["2023", 2023]}``: who types it cannot say whether it was kept as a number."""
+    import json
+
+    found: dict[str, list[Any]] = {}
+    for condition in conditions:
+        name, given, value = condition.partition("=")
+        if not given or not name:
+            raise typer.BadParameter(f"{condition!r} is not NAME=VALUE", param_hint="--where")
+        if name in found:
+            raise typer.BadParameter(f"{name!r} is there twice", param_hint="--where")
+        found[name] = [value]
+        try:
+            read = json.loads(value)
+        except ValueError:
+            continue
+        if read is None or isinstance(read, (bool, int, float)):
+            found[name].append(read)
+    return found
 
 
 def _marked(hit: Hit) -> Text:

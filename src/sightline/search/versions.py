@@ -17,6 +17,7 @@ from sightline.errors import SearchIndexError
 from sightline.search import facts as store
 from sightline.search.facts import FORMAT, VERSIONS, IndexFacts, damaged, read_object, write_object
 from sightline.search.folders import LOCK, SWITCH, Folder, LocalFolder, folder_at
+from sightline.search.table import PageTable
 
 POINTER = "index.json"
 
@@ -134,7 +135,8 @@ def use_version(path: str | Path, version: str) -> str:
     with folder.switching():
         pointer = needed_pointer(folder)
         chosen = find_version(folder, version)
-        store.read_facts(folder, chosen)  # a version that cannot be opened must not become the open one
+        # A version that cannot be opened must not become the open one.
+        PageTable.open(folder, chosen, store.read_facts(folder, chosen).similarity)
         write_pointer(folder, pointer.opening(chosen))
     return chosen
 
