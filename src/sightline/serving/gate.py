@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sightline.serving.errors import ApiError, error_response
+from sightline.serving.observe import API
 from sightline.serving.service import Service
 
 # Without these a client that sends too much would see a broken connection and never the reason.
@@ -41,7 +42,7 @@ class Gate:
         headers = Headers(scope=scope)
         self._check_host(headers)
         path = str(scope["path"])
-        api = path.startswith(("/v1/", "/v2/"))
+        api = path.startswith(API)
         if (api or path == "/metrics") and scope["method"] != "OPTIONS":
             self._check_key(headers)
         if not api:

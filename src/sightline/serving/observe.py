@@ -16,6 +16,8 @@ from sightline.serving.settings import Settings
 
 _log = logging.getLogger("sightline.requests")
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# Where the API lives; everything else is the page, and what operators ask for.
+API = ("/v1/", "/v2/")
 SECURITY = {
     # Scripts and styles come from files of ours; pictures may also be dropped in or fetched with a key.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
@@ -54,7 +56,7 @@ class Observe:
                 headers["X-Request-Id"] = request_id
                 for name, value in SECURITY.items():
                     headers.setdefault(name, value)
-                if scope["path"].startswith(("/v1", "/v2")):
+                if scope["path"].startswith(API):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -83,6 +85,7 @@ class Observe:
 def _route(scope: Scope) -> str:
     """The pattern of the path that was asked for; paths themselves would fill the figures and the log."""
     route = scope.get("route")
-    if route is not None:
-        return str(route.path) or "page"
-    return "other"
+    if route is None:
+        return "other"
+    prefix = next((known for known in API if scope["path"].startswith(known)), "/")
+    return prefix + str(route.path).removeprefix(prefix).lstrip("/")

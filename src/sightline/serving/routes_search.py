@@ -24,7 +24,7 @@ from sightline.serving.service import Served, Service
 
 def router(service: Service) -> APIRouter:
     """Search, and what there is to search in."""
-    routes = APIRouter(prefix="/v1", tags=["search"])
+    routes = APIRouter(tags=["search"])
 
     @routes.post("/search", summary="Find the pages that answer a question")
     async def search(request: Request, wanted: SearchRequest) -> SearchAnswer:

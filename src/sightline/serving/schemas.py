@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Version = Annotated[
-    str | None, Field(description="A version of the index; by default the open one.", max_length=64)
+VersionName = Annotated[
+    str | None,
+    Field(description="A version of the index; by default the open one.", pattern=r"^[0-9A-Za-z]{1,64}$"),
 ]
 
 
@@ -62,7 +63,7 @@ class SearchRequest(Body):
     dimensions: Annotated[
         int | None, Field(ge=1, description="Compare only the first so many components; see `GET /v1/index`.")
     ] = None
-    version: Version = None
+    version: VersionName = None
 
 
 class SnippetBody(BaseModel):
@@ -126,3 +127,39 @@ class IndexAnswer(BaseModel):
     languages: list[str]
     kinds: list[str]
     feedback: bool = Field(description="Whether feedback is kept.")
+
+
+class PageAnswer(BaseModel):
+    """One page."""
+
+    page_id: str
+    document: str
+    page: int = Field(description="Zero-based.")
+    width: int = Field(description="Of the image, in pixels; 0 where there is none.")
+    height: int
+    text: str = Field(description="The text layer, or what was recognised.")
+    image: str | None
+    thumbnail: str | None
+    previous: str | None = Field(description="Page id of the page before in the document.")
+    next: str | None
+
+
+class HeatmapRequest(Body):
+    """A question and a page."""
+
+    query: str | None = None
+    image: Annotated[str | None, Field(description="A data URI.")] = None
+    page_id: Annotated[str, Field(min_length=1, max_length=4096)]
+    dimensions: Annotated[int | None, Field(ge=1)] = None
+    version: VersionName = None
+
+
+class HeatmapAnswer(BaseModel):
+    """Heat over the page image."""
+
+    method: str = Field(description="token similarity, gradient or occlusion.")
+    model: str = Field(description="Whose judgement it shows: encoder or reranker.")
+    width: int = Field(description="Columns of the map.")
+    height: int = Field(description="Rows of the map.")
+    values: str = Field(description="Base64 of height x width bytes, rows first; 0 is cold, 255 hot.")
+    milliseconds: float

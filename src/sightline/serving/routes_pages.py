@@ -1,0 +1,130 @@
+"""``GET /v1/page``, its image and thumbnail, and ``POST /v1/heatmap``."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+from urllib.parse import urlencode
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+
+from sightline.search.index import SearchIndex
+from sightline.search.table import StoredPage
+from sightline.serving.errors import ApiError
+from sightline.serving.pictures import WIDTHS, Picture, Thumbnails, whole
+from sightline.serving.questions import read_question
+from sightline.serving.schemas import HeatmapAnswer, HeatmapRequest, PageAnswer, VersionName
+from sightline.serving.service import Service
+
+PageId = Annotated[str, Query(min_length=1, max_length=4096, description="As search gives it.")]
+Version = Annotated[VersionName, Query()]
+Width = Annotated[int, Query(ge=1, le=WIDTHS[-1], description=f"Rounded up to one of {', '.join(map(str, WIDTHS))}.")]
+_PICTURE = {200: {"content": {"image/*": {}}, "description": "The picture."}, 304: {"description": "As you have it."}}
+
+
+def router(service: Service) -> APIRouter:
+    """Pages: what is on them, how they look, and where on them the answer is."""
+    routes = APIRouter(tags=["pages"])
+    thumbnails = Thumbnails()
+
+    @routes.get("/page", summary="One page")
+    async def page(page_id: PageId, version: Version = None) -> PageAnswer:
+        """The page's text, its image, and its neighbours in the document."""
+        index = await service.index_at(version)
+        found, before, after = await service.in_thread(_with_neighbours, index, page_id)
+        return PageAnswer(
+            page_id=found.page_id,
+            document=found.document,
+            page=found.page,
+            width=found.width,
+            height=found.height,
+            text=found.text,
+            **picture_paths(index.facts.version, found.page_id, shown=bool(found.image)),
+            previous=before,
+            next=after,
+        )
+
+    @routes.get("/page/image", summary="The image of a page", response_class=Response, responses=_PICTURE)
+    async def image(request: Request, page_id: PageId, version: Version = None) -> Response:
+        """The page image as it was indexed."""
+        index = await service.index_at(version)
+        name = _tag(index, page_id, "whole")
+        if _known(request, name):
+            return _answer(None, name)
+        found = await service.in_thread(_page, index, page_id)
+        return _answer(await service.in_thread(whole, index, found), name)
+
+    @routes.get("/page/thumbnail", summary="A small copy of it", response_class=Response, responses=_PICTURE)
+    async def thumbnail(
+        request: Request, page_id: PageId, width: Width = 320, version: Version = None
+    ) -> Response:
+        """The page image made smaller, as JPEG."""
+        index = await service.index_at(version)
+        name = _tag(index, page_id, str(width))
+        if _known(request, name):
+            return _answer(None, name)
+        found = await service.in_thread(_page, index, page_id)
+        return _answer(await service.on_picture_thread(thumbnails.get, index, found, width), name)
+
+    @routes.post("/heatmap", summary="Where on the page")
+    async def heatmap(wanted: HeatmapRequest) -> HeatmapAnswer:
+        """How much each part of a page image speaks for the page as an answer to the question.
+
+        It is computed now, on the model's thread, and takes from a fraction of a second to some seconds.
+        """
+        served = await service.served_at(wanted.version)
+        question = await read_question(service, wanted.query, wanted.image)
+        found = await service.in_thread(_page, served.index, wanted.page_id)
+        heat = await served.engine.run(lambda: served.searcher.explain(question.value, found.page_id))
+        height, width = heat.values_HW.shape
+        values = np.clip(np.rint(heat.values_HW * 255), 0, 255).astype(np.uint8)
+        return HeatmapAnswer(
+            method=heat.method,
+            model=heat.model,
+            width=width,
+            height=height,
+            values=base64.b64encode(values.tobytes()).decode("ascii"),
+            milliseconds=heat.seconds * 1000,
+        )
+
+    return routes
+
+
+def picture_paths(version: str, page_id: str, *, shown: bool) -> dict[str, str | None]:
+    """Paths of a page's image and thumbnail on this service; of one version, so that they can be kept for long."""
+    place = urlencode({"page_id": page_id, "version": version})
+    return {
+        "image": f"/v1/page/image?{place}" if shown else None,
+        "thumbnail": f"/v1/page/thumbnail?{place}" if shown else None,
+    }
+
+
+def _page(index: SearchIndex, page_id: str) -> StoredPage:
+    found = index.page(page_id)
+    if found is None:
+        raise ApiError(404, f"there is no page {page_id[:200]!r}", param="page_id")
+    return found
+
+
+def _with_neighbours(index: SearchIndex, page_id: str) -> tuple[StoredPage, str | None, str | None]:
+    found = _page(index, page_id)
+    ids = [page.page_id for page in index.pages_of(found.document)]
+    place = ids.index(found.page_id)
+    return found, ids[place - 1] if place else None, ids[place + 1] if place + 1 < len(ids) else None
+
+
+def _tag(index: SearchIndex, page_id: str, what: str) -> str:
+    """An ETag: pages of a version never change."""
+    return f'"{index.facts.version}-{what}-{base64.b32encode(page_id.encode("utf-8", "replace")).decode()[:64]}"'
+
+
+def _known(request: Request, name: str) -> bool:
+    return name in request.headers.get("if-none-match", "")
+
+
+def _answer(picture: Picture | None, name: str) -> Response:
+    headers = {"ETag": name, "Cache-Control": "private, max-age=86400, immutable"}
+    if picture is None:
+        return Response(status_code=304, headers=headers)
+    return Response(picture[0], media_type=picture[1], headers=headers)
