@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse
 
 from sightline.errors import InputError, SearchIndexError, SightlineError
 from sightline.search.words import clean
+from sightline.serving.refused import Busy, Draining, TimedOut
 
 _log = logging.getLogger("sightline.serving")
 _CODES = {
@@ -106,6 +107,10 @@ def as_api_error(error: Exception) -> ApiError:
         return _invalid(error)
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    if isinstance(error, Busy):
+        return ApiError(429, str(error), retry_after=error.retry_after_s)
+    if isinstance(error, (TimedOut, Draining)):
+        return ApiError(503, str(error), retry_after=2)
     # An index that cannot be read is the service's fault, and carries what Lance said as its cause.
     if isinstance(error, (InputError, SearchIndexError)) and not isinstance(
         error.__cause__, OSError | RuntimeError

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sightline.errors import SearchIndexError
 from sightline.search.index import SearchIndex, open_index
-from sightline.search.searcher import Searcher
-from sightline.search.versions import open_version
-from sightline.serving.service import Served
+from sightline.search.versions import list_versions, open_version
+from sightline.serving.engine import Engine
+from sightline.serving.served import Served
 from sightline.serving.settings import Settings
 
 if TYPE_CHECKING:
     from sightline.models.encoder import Encoder
     from sightline.models.reranker import Reranker
-
-_log = logging.getLogger("sightline.serving")
 
 
 class IndexSource:
@@ -35,39 +32,56 @@ class IndexSource:
         """
         return open_version(self.path)
 
+    def versions(self) -> list[str]:
+        """The finished versions of the index."""
+        return [facts.version for facts in list_versions(self.path)]
+
+    def open(self, version: str) -> SearchIndex:
+        """The pages of a version.
+
+        Raises:
+            SearchIndexError: there is no such version.
+        """
+        return open_index(self.path, version=version)
+
     def load(self, version: str | None, near: Served | None) -> Served:
-        """The open version with its models.
+        """A version with its models; None for the open one.
 
         Raises:
             SearchIndexError: no such index or version, or no model that built it.
             CheckpointError: a model cannot be read.
         """
-        index = open_index(self.path)
+        index = open_index(self.path, version=version)
         if near is not None and near.index.facts.fingerprint == index.facts.fingerprint:
-            encoder, reranker = near.searcher.encoder, near.searcher.reranker
-        else:
-            encoder = self._encoder(index)
-            reranker = near.searcher.reranker if near is not None else self._reranker()
-        return Served(index, Searcher(index, encoder, reranker=reranker))
+            return near.beside(index)
+        reranker = self._reranker() if near is None else near.engine.reranker
+        settings = self.settings
+        engine = Engine(
+            self._encoder(index),
+            reranker,
+            token_budget=settings.token_budget,
+            max_queue=settings.max_queue,
+            timeout_s=settings.timeout_s,
+        )
+        return Served.of(index, engine)
 
     def _encoder(self, index: SearchIndex) -> Encoder:
         """The model that built ``index``: the one given, else the one the index names."""
         from sightline.models.encoder import Encoder
 
-        names = dict.fromkeys(name for name in (self.settings.model, index.facts.model) if name)
+        names = list(dict.fromkeys(name for name in (self.settings.model, index.facts.model) if name))
         if not names:
             raise SearchIndexError(f"{self.path} does not say which model made it; give it with --model")
-        refused: SearchIndexError | None = None
-        for name in names:
+        for name in names[:-1]:
             encoder = Encoder.from_pretrained(name, device=self.settings.device)
             try:
                 index.check_model(encoder)
-            except SearchIndexError as error:
-                refused = error
+            except SearchIndexError:  # the index has moved on to another model, which it names
                 continue
             return encoder
-        assert refused is not None
-        raise refused
+        encoder = Encoder.from_pretrained(names[-1], device=self.settings.device)
+        index.check_model(encoder)
+        return encoder
 
     def _reranker(self) -> Reranker | None:
         from sightline.models.reranker import Reranker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -76,7 +77,7 @@ def router(service: Service) -> APIRouter:
         served = await service.served_at(wanted.version)
         question = await read_question(service, wanted.query, wanted.image)
         found = await service.in_thread(_page, served.index, wanted.page_id)
-        heat = await served.engine.run(lambda: served.searcher.explain(question.value, found.page_id))
+        heat = await served.engine.run(lambda: served.explainer.explain(question.value, found.page_id))
         height, width = heat.values_HW.shape
         values = np.clip(np.rint(heat.values_HW * 255), 0, 255).astype(np.uint8)
         return HeatmapAnswer(
@@ -116,11 +117,12 @@ def _with_neighbours(index: SearchIndex, page_id: str) -> tuple[StoredPage, str 
 
 def _tag(index: SearchIndex, page_id: str, what: str) -> str:
     """An ETag: pages of a version never change."""
-    return f'"{index.facts.version}-{what}-{base64.b32encode(page_id.encode("utf-8", "replace")).decode()[:64]}"'
+    digest = hashlib.sha256(page_id.encode("utf-8", "replace")).hexdigest()[:32]
+    return f'"{index.facts.version}-{what}-{digest}"'
 
 
 def _known(request: Request, name: str) -> bool:
-    return name in request.headers.get("if-none-match", "")
+    return name in (part.strip() for part in request.headers.get("if-none-match", "").split(","))
 
 
 def _answer(picture: Picture | None, name: str) -> Response:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
-from typing import Any
-from urllib.parse import urlencode
 
+import numpy as np
 from fastapi import APIRouter, Request
 
-from sightline.search.results import Hit
-from sightline.search.words import clean
+from sightline.errors import FeedbackError
+from sightline.search.filters import Filter
+from sightline.search.query import embed_query, read_query
+from sightline.search.results import Hit, SearchResults
 from sightline.serving.errors import ApiError
+from sightline.serving.questions import Question, read_question
+from sightline.serving.routes_pages import picture_paths
 from sightline.serving.schemas import (
     DocumentBody,
     HitBody,
@@ -21,6 +26,8 @@ from sightline.serving.schemas import (
 )
 from sightline.serving.service import Served, Service
 
+_log = logging.getLogger("sightline.serving")
+
 
 def router(service: Service) -> APIRouter:
     """Search, and what there is to search in."""
@@ -29,75 +36,124 @@ def router(service: Service) -> APIRouter:
     @routes.post("/search", summary="Find the pages that answer a question")
     async def search(request: Request, wanted: SearchRequest) -> SearchAnswer:
         """Pages by meaning, by words, or by both, best first; optionally reordered by a reranker."""
-        served = service.current
-        query = _query(service, wanted)
+        started = time.perf_counter()
         _check_limits(service, wanted)
+        served = await service.served_at(wanted.version)
+        question = await read_question(service, wanted.query, wanted.image)
         if service.settings.log_queries:
-            request.state.log = {"query": wanted.query}
+            request.state.log = {"query": question.text, "image": question.image_hash}
+        vector, encoding = None, {}
+        if wanted.mode != "text":
+            before = time.perf_counter()
+            vector = await _vector(served, question)
+            encoding = {"encode": time.perf_counter() - before}
         found = await service.in_thread(
             served.searcher.search,
-            query,
+            question.value,
             top_k=wanted.top_k,
             mode=wanted.mode,
-            documents=wanted.filters.documents or None if wanted.filters else None,
+            where=_filter(wanted),
+            weights=(wanted.weights.vector, wanted.weights.text) if wanted.weights else None,
+            rerank=wanted.rerank,
+            rerank_depth=wanted.rerank_depth,
+            dim=wanted.dimensions,
+            vector=vector,
         )
+        search_id = uuid.uuid4().hex
+        await _remember(service, served, search_id, question, found)
+        timings = {**encoding, **found.timings, "total": time.perf_counter() - started}
         return SearchAnswer(
-            id=uuid.uuid4().hex,
-            query=query.get("text"),
+            id=search_id,
+            query=question.text,
             mode=found.mode,
             version=served.version,
             model=served.model,
-            dimensions=wanted.dimensions or served.index.facts.dim,
-            reranked="rerank" in found.timings,
+            dimensions=wanted.dimensions or served.index.dims[0],
+            reranked=found.reranked,
             hits=[_hit(served, hit) for hit in found],
-            timings={stage: seconds * 1000 for stage, seconds in found.timings.items()},
+            timings={stage: seconds * 1000 for stage, seconds in timings.items()},
         )
 
     @routes.get("/index", summary="What is served")
     async def index() -> IndexAnswer:
         """The documents, the model, and what can be asked for."""
         served = service.current
-        facts = served.index.facts
+        found = served.index
+        documents = await service.in_thread(lambda: found.document_pages)
+        assert served.engine.encoder is not None
         return IndexAnswer(
-            pages=facts.pages,
-            documents=[DocumentBody(name=name, pages=0) for name in served.index.documents],
-            dimensions=[facts.dim],
+            pages=found.facts.pages,
+            documents=[DocumentBody(name=name, pages=pages) for name, pages in documents.items()],
+            dimensions=list(found.dims),
             model=served.model,
             version=served.version,
-            versions=[served.version],
+            versions=await service.versions(),
             reranker=served.reranker,
-            query_modalities=[],
-            languages=[],
-            kinds=[],
-            feedback=False,
+            query_modalities=[kind for kind in ("text", "image") if served.engine.encoder.supports(kind)],
+            languages=list(await service.in_thread(lambda: found.languages)),
+            kinds=list(await service.in_thread(lambda: found.kinds)),
+            feedback=service.feedback is not None,
         )
 
     return routes
 
 
-def _query(service: Service, wanted: SearchRequest) -> dict[str, Any]:
-    """The question as a dict of modalities, so that no text of it is taken for a file or a URL."""
-    query: dict[str, Any] = {}
-    if wanted.query is not None:
-        if len(wanted.query) > service.settings.max_characters:
-            raise ApiError(
-                413, f"the query is longer than {service.settings.max_characters:,} characters", param="query"
-            )
-        query["text"] = clean(wanted.query)
-    if not query:
-        raise ApiError(400, "give a query, an image, or both", param="query")
-    return query
-
-
 def _check_limits(service: Service, wanted: SearchRequest) -> None:
+    most = service.settings.max_top_k
     for name, value in (("top_k", wanted.top_k), ("rerank_depth", wanted.rerank_depth or 1)):
-        if value > service.settings.max_top_k:
-            raise ApiError(400, f"{name} can be at most {service.settings.max_top_k} here", param=name)
+        if value > most:
+            raise ApiError(400, f"{name} can be at most {most} here", param=name)
+
+
+def _filter(wanted: SearchRequest) -> Filter | None:
+    given = wanted.filters
+    if given is None:
+        return None
+    return Filter(tuple(given.documents), tuple(given.languages), tuple(given.kinds), given.metadata)
+
+
+async def _vector(served: Served, question: Question) -> np.ndarray | None:
+    """The question's vector; None where there is nothing to embed.
+
+    Shares the model's passes with other requests, unless the model embeds text and image of a question apart.
+    """
+    encoder = served.engine.encoder
+    assert encoder is not None
+    query = read_query(question.value, encoder, mode="vector")
+    if query.empty:
+        return None
+    kinds = query.item.modalities
+    if len(kinds) > 1 and not encoder.supports(kinds):
+        return await served.engine.run(lambda: embed_query(encoder, query))
+    answer = await served.engine.embedded([query.value], role="query")
+    vector: np.ndarray = answer.rows[0]
+    return vector
+
+
+async def _remember(
+    service: Service, served: Served, search_id: str, question: Question, found: SearchResults
+) -> None:
+    """Keep what was shown, so that feedback can name it; a search is answered even if that fails."""
+    if service.feedback is None or not len(found):
+        return
+    shown = [(hit.page_id, hit.rank, hit.score) for hit in found]
+    facts = served.index.facts
+    try:
+        await service.in_thread(
+            service.feedback.record_search,
+            search_id,
+            question.text,
+            question.image_hash,
+            shown,
+            facts.version,
+            facts.fingerprint,
+            found.mode,
+        )
+    except FeedbackError as error:
+        _log.error("a search was not kept for feedback: %s", error)
 
 
 def _hit(served: Served, hit: Hit) -> HitBody:
-    place = urlencode({"page_id": hit.page_id, "version": served.version})
-    shown = hit.image is not None
     return HitBody(
         rank=hit.rank,
         page_id=hit.page_id,
@@ -107,8 +163,7 @@ def _hit(served: Served, hit: Hit) -> HitBody:
         vector_rank=hit.vector_rank,
         text_rank=hit.text_rank,
         snippet=SnippetBody(text=hit.snippet.text, highlights=list(hit.snippet.highlights)),
-        image=f"/v1/page/image?{place}" if shown else None,
-        thumbnail=f"/v1/page/thumbnail?{place}" if shown else None,
-        width=0,
-        height=0,
+        **picture_paths(served.version, hit.page_id, shown=hit.image is not None),
+        width=hit.width,
+        height=hit.height,
     )
