@@ -36,6 +36,10 @@ def serve(
     feedback: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep feedback on results in this file.")
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION", help="Load this version of the index beside the open one; repeatable."),
+    ] = None,
     api_keys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Ask for an API key; the file holds one per line.")
     ] = None,
@@ -66,6 +70,7 @@ def serve(
     from sightline.cli.console import notes
     from sightline.cli.models import quiet_transformers
     from sightline.errors import ConfigError
+    from sightline.feedback.store import FeedbackStore
     from sightline.search.index import open_index
     from sightline.serving import logs
     from sightline.serving.loading import IndexSource
@@ -84,6 +89,7 @@ def serve(
         device=device,
         runs=runs,
         feedback=feedback,
+        versions=tuple(also) if also else None,
         api_keys=read_keys(api_keys) if api_keys else None,
         allowed_hosts=tuple(allow_host) if allow_host else None,
         cors_origins=tuple(allow_origin) if allow_origin else None,
@@ -95,7 +101,8 @@ def serve(
     console = notes()
     logs.set_up(as_json=log == "json" or (log == "auto" and not console.is_terminal))
     quiet_transformers()
-    service = Service(settings, source=IndexSource(index, settings))
+    store = FeedbackStore(settings.feedback) if settings.feedback else None
+    service = Service(settings, source=IndexSource(index, settings), feedback=store)
 
     def ready() -> None:
         for line in _welcome(service.current, settings):

@@ -32,6 +32,7 @@ class Hit:
         text_rank: place in the full-text ranking, None where the page is not in it.
         snippet: text of the page around the words of the query.
         image: the page image; None where the page has none. The file may have been moved since.
+        width, height: of the page image, in pixels; 0 where unknown.
     """
 
     rank: int
@@ -43,6 +44,8 @@ class Hit:
     text_rank: int | None = None
     snippet: Snippet = field(default_factory=Snippet)
     image: Path | None = None
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True)

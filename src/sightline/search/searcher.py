@@ -196,6 +196,8 @@ class Searcher:
                 text_rank=text_ranks.get(page.page_id),
                 snippet=snippet(page.text, words),
                 image=self.index.image_of(page),
+                width=page.width,
+                height=page.height,
             )
             for rank, ((_, score), page) in enumerate(zip(ranked, pages), start=1)
         )

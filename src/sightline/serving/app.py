@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from sightline import __version__
-from sightline.serving import routes_health, routes_runs, routes_search, static
+from sightline.serving import routes_health, routes_pages, routes_runs, routes_search, static
 from sightline.serving.errors import ErrorBody, handle_errors
 from sightline.serving.gate import Gate
 from sightline.serving.metrics import Metrics
@@ -18,6 +19,7 @@ from sightline.serving.observe import Observe
 from sightline.serving.service import Service
 
 _log = logging.getLogger("sightline.serving")
+_ROUTES = (routes_search, routes_pages, routes_runs)
 _DESCRIPTION = """\
 Search over the pages of documents, and the embedding and reranking models behind it.
 
@@ -52,12 +54,20 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         responses={"default": {"model": ErrorBody, "description": "An error, and what to do about it."}},
     )
-    for routes in (routes_search, routes_runs):
+    for routes in _ROUTES:
         app.include_router(routes.router(service))
     app.include_router(routes_health.router(service, metrics))
     app.mount("/", static.files())
     handle_errors(app)
     app.add_middleware(Gate, service=service)
+    if service.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Api-Key", "Api-Key", "X-Request-Id"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
     app.add_middleware(Observe, metrics=metrics, settings=service.settings)
     return app
 

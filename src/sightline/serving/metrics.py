@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 if TYPE_CHECKING:
@@ -14,6 +15,24 @@ if TYPE_CHECKING:
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+# Of `EngineStats`. Items by passes is the mean size of a batch.
+_GAUGES = {
+    "waiting": "Items that wait for the model",
+    "waiting_bytes": "Bytes of texts and media that wait for it",
+    "running": "Items the model has in hand",
+    "capacity": "Items that may wait",
+}
+_COUNTERS = {
+    "accepted": "Requests taken by the model's queue",
+    "refused": "Requests refused because the queue was full",
+    "failed": "Requests that failed",
+    "dropped": "Requests given up by their clients or out of time",
+    "passes": "Forward passes",
+    "items": "Items served",
+    "tokens": "Tokens and patches the model read",
+    "busy_seconds": "Seconds the model worked",
+}
 
 
 class Metrics:
@@ -73,3 +92,8 @@ class _State:
             value={"version": facts.version, "model": served.model, "fingerprint": facts.fingerprint},
         )
         yield GaugeMetricFamily("sightline_index_pages", "Pages in the index", value=facts.pages)
+        stats = asdict(served.engine.stats())
+        for name, what in _GAUGES.items():
+            yield GaugeMetricFamily(f"sightline_engine_{name}", what, value=float(stats[name]))
+        for name, what in _COUNTERS.items():
+            yield CounterMetricFamily(f"sightline_engine_{name}", what, value=float(stats[name]))

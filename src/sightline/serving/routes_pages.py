@@ -26,7 +26,7 @@ _PICTURE = {200: {"content": {"image/*": {}}, "description": "The picture."}, 30
 
 def router(service: Service) -> APIRouter:
     """Pages: what is on them, how they look, and where on them the answer is."""
-    routes = APIRouter(tags=["pages"])
+    routes = APIRouter(prefix="/v1", tags=["pages"])
     thumbnails = Thumbnails()
 
     @routes.get("/page", summary="One page")

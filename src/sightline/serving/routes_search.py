@@ -31,7 +31,7 @@ _log = logging.getLogger("sightline.serving")
 
 def router(service: Service) -> APIRouter:
     """Search, and what there is to search in."""
-    routes = APIRouter(tags=["search"])
+    routes = APIRouter(prefix="/v1", tags=["search"])
 
     @routes.post("/search", summary="Find the pages that answer a question")
     async def search(request: Request, wanted: SearchRequest) -> SearchAnswer:
@@ -68,7 +68,7 @@ def router(service: Service) -> APIRouter:
             mode=found.mode,
             version=served.version,
             model=served.model,
-            dimensions=wanted.dimensions or served.index.dims[0],
+            dimensions=wanted.dimensions or served.index.facts.dim,
             reranked=found.reranked,
             hits=[_hit(served, hit) for hit in found],
             timings={stage: seconds * 1000 for stage, seconds in timings.items()},
@@ -84,7 +84,7 @@ def router(service: Service) -> APIRouter:
         return IndexAnswer(
             pages=found.facts.pages,
             documents=[DocumentBody(name=name, pages=pages) for name, pages in documents.items()],
-            dimensions=list(found.dims),
+            dimensions=[found.facts.dim],
             model=served.model,
             version=served.version,
             versions=await service.versions(),

@@ -45,7 +45,7 @@ class Settings:
         max_concurrent: requests that are worked on at once; more are answered with 503.
         max_waiting_bytes: bodies held in memory at once, over all requests.
         max_queue: items that wait for the model; more are answered with 429.
-        token_budget: tokens per forward pass.
+        token_budget: tokens per forward pass; by default what suits the device.
         timeout_s: seconds a request may take.
         drain_s: seconds that requests get to finish after SIGTERM.
         watch_s: seconds between looks at which version of the index is open; 0 for never.
@@ -76,7 +76,7 @@ class Settings:
     max_concurrent: int = 256
     max_waiting_bytes: int = 256 * _MIB
     max_queue: int = 4096
-    token_budget: int = 8192
+    token_budget: int | None = None
     timeout_s: float = 60.0
     drain_s: float = 30.0
     watch_s: float = 1.0

@@ -1,0 +1,184 @@
+"""Search, pages and pictures over HTTP: the same as without it, in the agreed JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from sightline.models.encoder import Encoder
+from sightline.search.index import SearchIndex
+from sightline.search.searcher import Searcher
+from support.services import DOCUMENTS, PAGES, SIZE
+
+
+def data_uri(image: Image.Image, kind: str = "PNG") -> str:
+    held = io.BytesIO()
+    image.save(held, kind)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(held.getvalue()).decode()}"
+
+
+def search(client: TestClient, **wanted: Any) -> dict[str, Any]:
+    answer = client.post("/v1/search", json=wanted)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "vector", "text"])
+def test_the_hits_are_the_searchers(
+    client: TestClient, small_index: SearchIndex, small_encoder: Encoder, mode: str
+) -> None:
+    query = "the pump of the northern plants"
+    found = search(client, query=query, mode=mode, top_k=5)
+    expected = Searcher(small_index, small_encoder).search(query, mode=mode, top_k=5)
+    assert [hit["page_id"] for hit in found["hits"]] == [hit.page_id for hit in expected]
+    assert [hit["score"] for hit in found["hits"]] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+    for hit, own in zip(found["hits"], expected, strict=True):
+        assert (hit["rank"], hit["document"], hit["page"]) == (own.rank, own.document, own.page)
+        assert (hit["vector_rank"], hit["text_rank"]) == (own.vector_rank, own.text_rank)
+        assert hit["snippet"] == {
+            "text": own.snippet.text,
+            "highlights": [list(span) for span in own.snippet.highlights],
+        }
+        assert (hit["width"], hit["height"]) == SIZE
+    assert (found["mode"], found["query"], found["reranked"]) == (mode, query, False)
+    assert found["version"] == small_index.facts.version
+    stages = {"vector": {"encode", "vector"}, "text": {"text"}, "hybrid": {"encode", "vector", "text"}}[mode]
+    assert stages | {"total"} <= set(found["timings"])
+    assert sum(ms for stage, ms in found["timings"].items() if stage != "total") <= found["timings"]["total"]
+
+
+def test_an_image_finds_its_page(client: TestClient, small_index: SearchIndex) -> None:
+    page = small_index.page("plants/north.pdf#p2")
+    assert page is not None
+    path = small_index.image_of(page)
+    assert path is not None
+    found = search(client, image=data_uri(Image.open(path)), mode="vector", top_k=3)
+    assert found["hits"][0]["page_id"] == page.page_id
+    assert found["query"] is None
+
+
+def test_filters_limit_and_unknown_ones_are_named(client: TestClient) -> None:
+    found = search(client, query="page", top_k=50, filters={"documents": ["plants/north.pdf"]})
+    assert [hit["document"] for hit in found["hits"]] == ["plants/north.pdf"] * PAGES
+    answer = client.post("/v1/search", json={"query": "page", "filters": {"documents": ["plants/nroth.pdf"]}})
+    assert answer.status_code == 400
+    assert "did you mean 'plants/north.pdf'" in answer.json()["error"]["message"]
+
+
+def test_weights_take_effect(client: TestClient) -> None:
+    only_words = search(client, query="the pressure gauge", weights={"vector": 0, "text": 1}, top_k=4)
+    by_words = search(client, query="the pressure gauge", mode="text", top_k=4)
+    assert [hit["page_id"] for hit in only_words["hits"]] == [hit["page_id"] for hit in by_words["hits"]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "param"),
+    [
+        ({}, "query"),
+        ({"query": None, "image": None}, "query"),
+        ({"query": 7}, "query"),
+        ({"query": "x", "quer": "x"}, "quer"),
+        ({"query": "x", "top_k": 0}, "top_k"),
+        ({"query": "x", "top_k": 201}, "top_k"),
+        ({"query": "x", "top_k": True}, "top_k"),
+        ({"query": "x", "mode": "magic"}, "mode"),
+        ({"query": "x", "weights": {"vector": -1}}, "weights.vector"),
+        ({"query": "x", "filters": {"documents": "a.pdf"}}, "filters.documents"),
+        ({"query": "x", "image": "/etc/passwd"}, "image"),
+        ({"query": "x", "image": "http://127.0.0.1/x.png"}, "image"),
+        ({"query": "x", "version": "../../index"}, "version"),
+    ],
+)
+def test_what_is_wrong_is_named(client: TestClient, wanted: dict[str, Any], param: str) -> None:
+    answer = client.post("/v1/search", json=wanted)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, param), answer.text
+    assert error["type"] == "invalid_request_error"
+    assert error["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("wanted", [{"rerank": True}, {"dimensions": 7}, {"weights": {"vector": 0, "text": 0}}])
+def test_what_the_index_cannot_do_is_said(client: TestClient, wanted: dict[str, Any]) -> None:
+    answer = client.post("/v1/search", json={"query": "x", **wanted})
+    assert answer.status_code == 400, answer.text
+
+
+def test_an_unknown_version_is_not_found(client: TestClient) -> None:
+    answer = client.post("/v1/search", json={"query": "x", "version": "abc123"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_version")
+
+
+def test_an_empty_question_finds_nothing(client: TestClient) -> None:
+    assert search(client, query="   ")["hits"] == []
+
+
+def test_the_index_says_what_it_holds(client: TestClient, small_index: SearchIndex) -> None:
+    found = client.get("/v1/index").json()
+    assert found["documents"] == [{"name": name, "pages": PAGES} for name in DOCUMENTS]
+    assert (found["pages"], found["version"]) == (PAGES * len(DOCUMENTS), small_index.facts.version)
+    assert found["dimensions"] == [small_index.facts.dim]
+    assert found["query_modalities"] == ["text", "image"]
+    assert (found["reranker"], found["feedback"], found["versions"]) == (None, False, [found["version"]])
+    assert "/" not in found["model"]
+
+
+@pytest.mark.parametrize("document", list(DOCUMENTS))
+def test_pages_know_their_neighbours(client: TestClient, document: str) -> None:
+    ids = [f"{document}#p{page}" for page in range(PAGES)]
+    for number, page_id in enumerate(ids):
+        found = client.get("/v1/page", params={"page_id": page_id}).json()
+        assert (found["page_id"], found["document"], found["page"]) == (page_id, document, number)
+        assert found["text"].startswith(DOCUMENTS[document])
+        assert found["previous"] == (ids[number - 1] if number else None)
+        assert found["next"] == (ids[number + 1] if number + 1 < PAGES else None)
+        assert parse_qs(urlsplit(found["image"]).query)["page_id"] == [page_id]
+
+
+def test_pictures_are_the_pages_and_are_kept_by_browsers(client: TestClient, small_index: SearchIndex) -> None:
+    hit = search(client, query="the pressure gauge", top_k=1)["hits"][0]
+    page = small_index.page(hit["page_id"])
+    assert page is not None
+    path = small_index.image_of(page)
+    assert path is not None
+    whole = client.get(hit["image"])
+    assert (whole.content, whole.headers["content-type"]) == (path.read_bytes(), "image/png")
+    assert "immutable" in whole.headers["cache-control"]
+    again = client.get(hit["image"], headers={"If-None-Match": whole.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    small = client.get(hit["thumbnail"] + "&width=64")
+    assert Image.open(io.BytesIO(small.content)).size == SIZE
+    smaller = client.get(hit["thumbnail"] + "&width=120")
+    assert Image.open(io.BytesIO(smaller.content)).size == SIZE
+    assert smaller.headers["content-type"] == "image/jpeg"
+    for width in (0, 1281, "wide"):
+        assert client.get(f"{hit['thumbnail']}&width={width}").status_code == 400
+
+
+def test_thumbnails_are_smaller(small_encoder: Encoder, client: TestClient) -> None:
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from sightline.search.pages import PageRecord
+    from sightline.serving.pictures import Thumbnails
+    from support.services import make_index
+
+    with TemporaryDirectory() as place:
+        image = Path(place) / "media" / "page.png"
+        image.parent.mkdir()
+        Image.linear_gradient("L").resize((1000, 1500)).save(image)
+        record = PageRecord("a.pdf#p0", "a.pdf", 0, "words", image, 1000, 1500)
+        index = make_index(Path(place), small_encoder, records=[record])
+        page = index.page("a.pdf#p0")
+        assert page is not None
+        thumbnails = Thumbnails(max_bytes=1)
+        content, kind = thumbnails.get(index, page, 200)
+        assert Image.open(io.BytesIO(content)).size == (240, 360)
+        assert kind == "image/jpeg"
+        assert thumbnails.get(index, page, 240) is thumbnails.get(index, page, 201)

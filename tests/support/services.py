@@ -1,0 +1,82 @@
+"""A small service: an index of pages with images, a tiny model of texts and images, and a server on a free port."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sightline.models.encoder import Encoder
+from sightline.models.reranker import Reranker
+from sightline.search.index import SearchIndex, build_index
+from sightline.search.pages import PageRecord
+from sightline.serving.engine import Engine
+from sightline.serving.served import Served
+from sightline.serving.server import Server, listen
+from sightline.serving.service import Service
+from sightline.serving.settings import Settings
+
+DOCUMENTS = {
+    "annual report.pdf": "the annual report shows a table of operating costs",
+    "plants/north.pdf": "employees of the northern plants and the pump with its valves",
+    "naïve & odd+name.pdf": "a diagram of the seals and the pressure gauge",
+}
+PAGES = 4
+SIZE = (120, 160)
+
+
+def page_records(folder: Path) -> list[PageRecord]:
+    """Pages of `DOCUMENTS`, each with an image of its own, below ``folder``."""
+    records = []
+    for number, (document, words) in enumerate(DOCUMENTS.items()):
+        for page in range(PAGES):
+            image = folder / f"images/{number}-{page}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", SIZE, (60 * number, 50 * page, 120)).save(image)
+            text = f"{words}, page {page} number {100 * number + page}"
+            records.append(PageRecord(f"{document}#p{page}", document, page, text, image, *SIZE))
+    return records
+
+
+def make_index(folder: Path, encoder: Encoder, **options: Any) -> SearchIndex:
+    """An index of `page_records` in ``folder``/index."""
+    media = folder / "media"
+    records = options.pop("records", None) or page_records(media)
+    return build_index(
+        folder / "index", records, encoder, media_root=media, fields="image", progress=False, **options
+    )
+
+
+def service_of(
+    index: SearchIndex, encoder: Encoder, reranker: Reranker | None = None, **settings: Any
+) -> Service:
+    """A service that has everything it needs; it looks for no other version unless told to."""
+    settings = {"watch_s": 0.0, **settings}
+    feedback, source = settings.pop("feedback_store", None), settings.pop("source", None)
+    engine = Engine(encoder, reranker)
+    return Service(Settings(**settings), Served.of(index, engine), source=source, feedback=feedback)
+
+
+@contextmanager
+def running(service: Service) -> Iterator[str]:
+    """The address of a real server for ``service``, on a thread of this process."""
+    listening = listen(Settings(port=0))
+    server = Server(service)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        host, port = listening.getsockname()
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
