@@ -27,7 +27,9 @@ def small_index(small_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def client(small_index: SearchIndex, small_encoder: Encoder) -> Iterator[TestClient]:
-    with TestClient(create_app(service_of(small_index, small_encoder)), base_url="http://localhost") as client:
+    with TestClient(
+        create_app(service_of(small_index, small_encoder)), base_url="http://localhost"
+    ) as client:
         yield client
 
 

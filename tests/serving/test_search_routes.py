@@ -104,7 +104,9 @@ def test_what_is_wrong_is_named(client: TestClient, wanted: dict[str, Any], para
     assert error["request_id"] == answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("wanted", [{"rerank": True}, {"dimensions": 7}, {"weights": {"vector": 0, "text": 0}}])
+@pytest.mark.parametrize(
+    "wanted", [{"rerank": True}, {"dimensions": 7}, {"weights": {"vector": 0, "text": 0}}]
+)
 def test_what_the_index_cannot_do_is_said(client: TestClient, wanted: dict[str, Any]) -> None:
     answer = client.post("/v1/search", json={"query": "x", **wanted})
     assert answer.status_code == 400, answer.text
@@ -141,7 +143,9 @@ def test_pages_know_their_neighbours(client: TestClient, document: str) -> None:
         assert parse_qs(urlsplit(found["image"]).query)["page_id"] == [page_id]
 
 
-def test_pictures_are_the_pages_and_are_kept_by_browsers(client: TestClient, small_index: SearchIndex) -> None:
+def test_pictures_are_the_pages_and_are_kept_by_browsers(
+    client: TestClient, small_index: SearchIndex
+) -> None:
     hit = search(client, query="the pressure gauge", top_k=1)["hits"][0]
     page = small_index.page(hit["page_id"])
     assert page is not None

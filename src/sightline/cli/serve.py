@@ -38,7 +38,9 @@ def serve(
     ] = None,
     also: Annotated[
         list[str] | None,
-        typer.Option(metavar="VERSION", help="Load this version of the index beside the open one; repeatable."),
+        typer.Option(
+            metavar="VERSION", help="Load this version of the index beside the open one; repeatable."
+        ),
     ] = None,
     api_keys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Ask for an API key; the file holds one per line.")

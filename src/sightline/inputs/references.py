@@ -54,7 +54,10 @@ def decode_data_uri(text: str, *, source: str | None = None, max_bytes: int = MA
     # Base64 holds 3 bytes in 4 characters, percent-encoding 1 byte in at most 3: checked before decoding.
     if len(text) > 3 * max_bytes + 1024:
         raise MediaError(f"data URI is larger than the limit of {max_bytes:,} bytes", source=name)
-    body = unquote_to_bytes(text[match.end() :])
+    try:
+        body = unquote_to_bytes(text[match.end() :])
+    except UnicodeEncodeError as error:  # half a character, which JSON can carry
+        raise MediaError("data URI holds what is no character", source=name) from error
     if match.group(2).lower().endswith(";base64"):
         body = re.sub(rb"\s+", b"", body)
         try:

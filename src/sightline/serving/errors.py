@@ -111,10 +111,10 @@ def as_api_error(error: Exception) -> ApiError:
         return ApiError(429, str(error), retry_after=error.retry_after_s)
     if isinstance(error, (TimedOut, Draining)):
         return ApiError(503, str(error), retry_after=2)
+    if isinstance(error, InputError):
+        return ApiError(400, without_paths(str(error)))
     # An index that cannot be read is the service's fault, and carries what Lance said as its cause.
-    if isinstance(error, (InputError, SearchIndexError)) and not isinstance(
-        error.__cause__, OSError | RuntimeError
-    ):
+    if isinstance(error, SearchIndexError) and not isinstance(error.__cause__, OSError | RuntimeError):
         return ApiError(400, without_paths(str(error)))
     if isinstance(error, SightlineError):
         _log.exception("a request failed")
@@ -151,7 +151,7 @@ def _invalid(error: RequestValidationError) -> ApiError:
     """The first thing wrong with a request, and how many more there are."""
     problems = error.errors()
     first = problems[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "header")]
+    place = [str(part) for part in first["loc"][1:]]  # the first says where: body, query or header
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
         return ApiError(400, f"the body is not valid JSON ({reason})", code="invalid_json")

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +16,7 @@ from sightline.serving.observe import API
 from sightline.serving.service import Service
 
 # Without these a client that sends too much would see a broken connection and never the reason.
-_LINGER_SECONDS = 3.0
+_LINGER_SECONDS = 1.0
 _THREAD_BYTES = 1 << 16
 # Linear on any bytes: a string that does not end reaches to the end of the text.
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -67,13 +66,14 @@ class Gate:
         except ApiError as error:
             if error.status_code != 413:
                 raise
-            await _refuse(error, scope, receive, send)
+            await _refuse(error, scope, body, send)
         finally:
             self._running -= 1
             self._waiting_bytes -= body.size
 
     async def _pass(self, scope: Scope, body: _Body, send: Send) -> None:
         """Let the request through; a client that goes away takes its request along."""
+        body.check_declared()
         if body.multipart:
             await self.app(scope, body.stream, send)
             return
@@ -157,7 +157,7 @@ class _Body:
         self._limit = gate.limit(self.multipart)
         self._declared = headers.get("content-length", "")
         self._content = b""
-        self._given = False
+        self._given = self._ended = False
         self._gone = asyncio.Event()
         self.size = 0
 
@@ -167,15 +167,12 @@ class _Body:
         Raises:
             ApiError: it is too large, of another type than JSON, or too deep.
         """
-        self._check_declared()
         chunks = []
-        while True:
+        while not self._ended:
             message = await self._receive()
             if message["type"] != "http.request":
                 raise ApiError(400, "the request was cut off", code="cut_off")
             chunks.append(self._counted(message))
-            if not message.get("more_body", False):
-                break
         self._content = b"".join(chunks)
         if not self._content:
             return
@@ -186,11 +183,20 @@ class _Body:
 
     async def stream(self) -> Message:
         """The next piece of an upload."""
-        self._check_declared()
         message = await self._receive()
         if message["type"] == "http.request":
             self._counted(message)
         return message
+
+    async def throw_away(self, seconds: float) -> None:
+        """Read what still comes, for so long at most."""
+        end = time.monotonic() + seconds
+        while not self._ended and (left := end - time.monotonic()) > 0:
+            try:
+                message = await asyncio.wait_for(self._receive(), left)
+            except TimeoutError:
+                return
+            self._ended = message["type"] != "http.request" or not message.get("more_body", False)
 
     async def replay(self) -> Message:
         """The body that was read, then the client's leaving."""
@@ -206,13 +212,19 @@ class _Body:
             pass
         self._gone.set()
 
-    def _check_declared(self) -> None:
+    def check_declared(self) -> None:
+        """Refuse a body that says it is too large.
+
+        Raises:
+            ApiError: 413.
+        """
         if self._declared.isdecimal() and int(self._declared[:20]) > self._limit:
             raise self._too_large()
 
     def _counted(self, message: Message) -> bytes:
         chunk = bytes(message.get("body", b""))
         self.size += len(chunk)
+        self._ended = not message.get("more_body", False)
         self._gate.take(len(chunk))
         if self.size > self._limit:
             raise self._too_large()
@@ -239,7 +251,7 @@ def check_json(body: bytes, max_depth: int, max_values: int) -> None:
             raise ApiError(400, f"the JSON is nested more than {max_depth} levels deep", code="json_too_deep")
 
 
-async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(error: ApiError, scope: Scope, body: _Body, send: Send) -> None:
     """Answer while the client still sends, and throw away what comes for a moment, so that it sees the answer."""
 
     async def sending(message: Message) -> None:
@@ -247,15 +259,8 @@ async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -
             message = {**message, "more_body": True}
         await send(message)
 
-    await error_response(error, scope["state"]["request_id"])(scope, receive, sending)
-    end = time.monotonic() + _LINGER_SECONDS
-    while (left := end - time.monotonic()) > 0:
-        try:
-            message = await asyncio.wait_for(receive(), left)
-        except TimeoutError:
-            break
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            break
+    await error_response(error, scope["state"]["request_id"])(scope, body.stream, sending)
+    await body.throw_away(_LINGER_SECONDS)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -264,6 +269,3 @@ def _host(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.partition(":")[0].rstrip(".").lower()
-
-
-__all__: Sequence[str] = ("Gate", "check_json")

@@ -58,7 +58,9 @@ def whole(index: SearchIndex, page: StoredPage) -> Picture:
     path = place_of(index, page)
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ApiError(404, f"the image of page {page.page_id!r} is too large to be shown", param="page_id")
+            raise ApiError(
+                404, f"the image of page {page.page_id!r} is too large to be shown", param="page_id"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise _gone(page, error) from error
@@ -81,7 +83,9 @@ def _encoded(image: bytes | Path, page: StoredPage, width: int | None) -> Pictur
             picture = open_image(image, source="the page image")
         else:
             shape = (page.height / page.width) if page.width and page.height else 1.5
-            picture = open_image(image, source="the page image", target_pixels=round(4 * width * width * shape))
+            picture = open_image(
+                image, source="the page image", target_pixels=round(4 * width * width * shape)
+            )
     except MediaError as error:
         raise _gone(page, error) from error
     held = io.BytesIO()
@@ -97,7 +101,9 @@ def _encoded(image: bytes | Path, page: StoredPage, width: int | None) -> Pictur
 
 def _gone(page: StoredPage, error: Exception) -> ApiError:
     _log.warning("the image of page %r cannot be read: %s", page.page_id, error)
-    return ApiError(404, f"the image of page {page.page_id!r} is not there or cannot be read", param="page_id")
+    return ApiError(
+        404, f"the image of page {page.page_id!r} is not there or cannot be read", param="page_id"
+    )
 
 
 class Thumbnails:

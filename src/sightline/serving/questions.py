@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from sightline.inputs.references import decode_data_uri
 from sightline.search.words import clean
 from sightline.serving.errors import ApiError
 from sightline.serving.inputs import Reader

@@ -1,31 +1,33 @@
-"""``GET /v1/page``, its image and thumbnail, and ``POST /v1/heatmap``."""
+"""``GET /v1/page``, its image and its thumbnail."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from sightline.search.index import SearchIndex
 from sightline.search.table import StoredPage
 from sightline.serving.errors import ApiError
 from sightline.serving.pictures import WIDTHS, Picture, Thumbnails, whole
-from sightline.serving.questions import read_question
-from sightline.serving.schemas import HeatmapAnswer, HeatmapRequest, PageAnswer, VersionName
+from sightline.serving.schemas import PageAnswer, VersionName
 from sightline.serving.service import Service
 
 PageId = Annotated[str, Query(min_length=1, max_length=4096, description="As search gives it.")]
 Version = Annotated[VersionName, Query()]
-Width = Annotated[int, Query(ge=1, le=WIDTHS[-1], description=f"Rounded up to one of {', '.join(map(str, WIDTHS))}.")]
-_PICTURE = {200: {"content": {"image/*": {}}, "description": "The picture."}, 304: {"description": "As you have it."}}
+Width = Annotated[
+    int, Query(ge=1, le=WIDTHS[-1], description=f"Rounded up to one of {', '.join(map(str, WIDTHS))}.")
+]
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/*": {}}, "description": "The picture."},
+    304: {"description": "As you have it."},
+}
 
 
 def router(service: Service) -> APIRouter:
-    """Pages: what is on them, how they look, and where on them the answer is."""
+    """Pages: what is on them and how they look."""
     routes = APIRouter(prefix="/v1", tags=["pages"])
     thumbnails = Thumbnails()
 
@@ -53,7 +55,7 @@ def router(service: Service) -> APIRouter:
         name = _tag(index, page_id, "whole")
         if _known(request, name):
             return _answer(None, name)
-        found = await service.in_thread(_page, index, page_id)
+        found = await service.in_thread(stored_page, index, page_id)
         return _answer(await service.in_thread(whole, index, found), name)
 
     @routes.get("/page/thumbnail", summary="A small copy of it", response_class=Response, responses=_PICTURE)
@@ -65,29 +67,8 @@ def router(service: Service) -> APIRouter:
         name = _tag(index, page_id, str(width))
         if _known(request, name):
             return _answer(None, name)
-        found = await service.in_thread(_page, index, page_id)
+        found = await service.in_thread(stored_page, index, page_id)
         return _answer(await service.on_picture_thread(thumbnails.get, index, found, width), name)
-
-    @routes.post("/heatmap", summary="Where on the page")
-    async def heatmap(wanted: HeatmapRequest) -> HeatmapAnswer:
-        """How much each part of a page image speaks for the page as an answer to the question.
-
-        It is computed now, on the model's thread, and takes from a fraction of a second to some seconds.
-        """
-        served = await service.served_at(wanted.version)
-        question = await read_question(service, wanted.query, wanted.image)
-        found = await service.in_thread(_page, served.index, wanted.page_id)
-        heat = await served.engine.run(lambda: served.explainer.explain(question.value, found.page_id))
-        height, width = heat.values_HW.shape
-        values = np.clip(np.rint(heat.values_HW * 255), 0, 255).astype(np.uint8)
-        return HeatmapAnswer(
-            method=heat.method,
-            model=heat.model,
-            width=width,
-            height=height,
-            values=base64.b64encode(values.tobytes()).decode("ascii"),
-            milliseconds=heat.seconds * 1000,
-        )
 
     return routes
 
@@ -101,7 +82,12 @@ def picture_paths(version: str, page_id: str, *, shown: bool) -> dict[str, str |
     }
 
 
-def _page(index: SearchIndex, page_id: str) -> StoredPage:
+def stored_page(index: SearchIndex, page_id: str) -> StoredPage:
+    """The page of an id.
+
+    Raises:
+        ApiError: 404, there is none.
+    """
     found = index.page(page_id)
     if found is None:
         raise ApiError(404, f"there is no page {page_id[:200]!r}", param="page_id")
@@ -109,7 +95,7 @@ def _page(index: SearchIndex, page_id: str) -> StoredPage:
 
 
 def _with_neighbours(index: SearchIndex, page_id: str) -> tuple[StoredPage, str | None, str | None]:
-    found = _page(index, page_id)
+    found = stored_page(index, page_id)
     ids = [page.page_id for page in index.pages_of(found.document)]
     place = ids.index(found.page_id)
     return found, ids[place - 1] if place else None, ids[place + 1] if place + 1 < len(ids) else None

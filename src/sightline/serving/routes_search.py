@@ -9,7 +9,7 @@ import uuid
 import numpy as np
 from fastapi import APIRouter, Request
 
-from sightline.errors import FeedbackError
+from sightline.errors import FeedbackError, MediaError
 from sightline.search.filters import Filter
 from sightline.search.query import embed_query, read_query
 from sightline.search.results import Hit, SearchResults
@@ -47,18 +47,24 @@ def router(service: Service) -> APIRouter:
             before = time.perf_counter()
             vector = await _vector(served, question)
             encoding = {"encode": time.perf_counter() - before}
-        found = await service.in_thread(
-            served.searcher.search,
-            question.value,
-            top_k=wanted.top_k,
-            mode=wanted.mode,
-            where=_filter(wanted),
-            weights=(wanted.weights.vector, wanted.weights.text) if wanted.weights else None,
-            rerank=wanted.rerank,
-            rerank_depth=wanted.rerank_depth,
-            dim=wanted.dimensions,
-            vector=vector,
-        )
+        try:
+            found = await service.in_thread(
+                served.searcher.search,
+                question.value,
+                top_k=wanted.top_k,
+                mode=wanted.mode,
+                where=_filter(wanted),
+                weights=(wanted.weights.vector, wanted.weights.text) if wanted.weights else None,
+                rerank=wanted.rerank,
+                rerank_depth=wanted.rerank_depth,
+                dim=wanted.dimensions,
+                vector=vector,
+            )
+        except (
+            MediaError
+        ) as error:  # the question was read before, so it is a page that the reranker cannot read
+            _log.exception("a page image cannot be read")
+            raise ApiError(503, "the images of some pages cannot be read; search without rerank") from error
         search_id = uuid.uuid4().hex
         await _remember(service, served, search_id, question, found)
         timings = {**encoding, **found.timings, "total": time.perf_counter() - started}

@@ -15,7 +15,7 @@ VersionName = Annotated[
 class Body(BaseModel):
     """A request: fields that are not known are refused, because a misspelt one would silently do nothing."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Weights(Body):
@@ -38,7 +38,6 @@ class SearchRequest(Body):
     """A question: text, an image, or both."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"query": "What did the northern plants cost in 2019?", "top_k": 5, "mode": "hybrid"}

@@ -118,7 +118,9 @@ class Service:
         if version in self._beside:
             return self._beside[version].index
         if version not in self._opened:
-            unknown = ApiError(404, f"there is no version {version!r}", code="unknown_version", param="version")
+            unknown = ApiError(
+                404, f"there is no version {version!r}", code="unknown_version", param="version"
+            )
             if self.source is None:
                 raise unknown
             try:
