@@ -16,10 +16,10 @@ from torch import Tensor
 
 from sightline.errors import ConfigError
 from sightline.inputs.pixels import PIXELS
+from sightline.models.boxes import Box, laid_out, page_grid
 from sightline.models.page_scores import EncoderScores, PageScores
-from sightline.models.page_views import Box, laid_out, page_grid, pixel_cells, token_views
+from sightline.models.page_views import pixel_cells, token_views
 from sightline.modules.modes import evaluating
-
 
 
 @dataclass(frozen=True)

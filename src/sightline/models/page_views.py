@@ -19,24 +19,12 @@ from sightline.errors import ConfigError
 from sightline.inputs.pixels import PIXELS
 from sightline.inputs.processor import ItemProcessor, part_of
 from sightline.inputs.resize import GRID, FramedImages
+from sightline.models.boxes import WHOLE, Box
 from sightline.modules.backbone import Backbone
 
 _SHAPES = "spatial_shapes"  # of SigLIP 2, whose images have as many patches as fit
 _TILE = re.compile(r"<row_(\d+)_col_(\d+)>")
 _OVERVIEW = "<global-img>"
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of a page, as shares of its width and height from the upper left corner."""
-
-    left: float = 0.0
-    top: float = 0.0
-    right: float = 1.0
-    bottom: float = 1.0
-
-
-WHOLE = Box()
 
 
 @dataclass(frozen=True)
@@ -130,30 +118,6 @@ def seen_box(processor: ItemProcessor, width: int, height: int) -> Box | None:
     return WHOLE if given == {"height", "width"} and not cuts else None
 
 
-def laid_out(values_HW: np.ndarray, box: Box, rows: int, columns: int) -> np.ndarray:
-    """A grid over a part of the page as one over the whole page (rows, columns); NaN where it does not reach.
-
-    A cell takes the value that lies under its middle; a grid of the same size over the whole page stays as it is.
-    """
-
-    def places(count: int, start: float, end: float, own: int) -> np.ndarray:
-        middles = (np.arange(count) + 0.5) / count
-        return np.floor((middles - start) / (end - start) * own).astype(int)
-
-    height, width = values_HW.shape
-    down, across = places(rows, box.top, box.bottom, height), places(columns, box.left, box.right, width)
-    found = np.full((rows, columns), np.nan)
-    inside = np.ix_((down >= 0) & (down < height), (across >= 0) & (across < width))
-    found[inside] = values_HW[np.ix_(down[inside[0][:, 0]], across[inside[1][0]])]
-    return found
-
-
-def page_grid(shape: tuple[int, int], box: Box) -> tuple[int, int]:
-    """Rows and columns of a grid over the whole page whose cells are as large as those of one over ``box``."""
-    rows, columns = shape
-    return max(1, round(rows / (box.bottom - box.top))), max(1, round(columns / (box.right - box.left)))
-
-
 @dataclass(frozen=True)
 class _Page:
     backbone: Backbone
@@ -198,7 +162,7 @@ def _square(page: _Page) -> list[View]:
 
 
 def _tiles(page: _Page) -> list[View]:
-    """Idefics3 and its kin: the page in tiles, each behind a token that says which, and all of it once more, smaller."""
+    """Idefics3 and its kin: the page in tiles, each behind a token that says which, and all of it once more."""
     tokenizer = page.backbone.processor.tokenizer
     assert tokenizer is not None
     names = tokenizer.convert_ids_to_tokens(page.features["input_ids"][0].tolist())

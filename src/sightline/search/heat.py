@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sightline.errors import ConfigError, SearchIndexError
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from sightline.models.boxes import Box
     from sightline.models.page_scores import PageScores
-    from sightline.models.page_views import Box
     from sightline.search.word_boxes import PlacedWord
 
 HeatMethod = Literal["token similarity", "gradient", "occlusion"]
@@ -123,18 +122,23 @@ def heat_map(
     alone = "text" not in page or not words
     if found is None and image is not None and (method == "gradient" or (method is None and alone)):
         blank = {**page, "image": _blanked(image, None)}
-        found, used = heat.gradient_evidence(
-            scores, page, blank, width=width, height=height, steps=settings.steps
-        ), "gradient"
+        found, used = (
+            heat.gradient_evidence(scores, page, blank, width=width, height=height, steps=settings.steps),
+            "gradient",
+        )
     if found is None and method in ("token similarity", "gradient"):
-        why = "the page is not read as an image" if image is None else "this model's input is not known to allow it"
+        why = (
+            "the page is not read as an image"
+            if image is None
+            else "this model's input is not known to allow it"
+        )
         raise SearchIndexError(f"no heat map by {method}: {why}; use method='occlusion'")
     if found is None:
         sees = tuple(kind for kind, there in (("image", image is not None), ("text", bool(words))) if there)
         if not sees:
             raise SearchIndexError(
-                "there is nothing to show: the model reads the text of this page, and where its words stand is known of "
-                "PDFs with a text layer only, as long as the files lie where they were ingested from"
+                "there is nothing to show: the model reads the text of this page, and where its words stand is known "
+                "of PDFs with a text layer only, as long as the files lie where they were ingested from"
             )
         tiles = _Tiles(page, image, words)
         grid = heat.tile_grid(width or 1, height or 1, settings.tiles)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # From nothing over amber to red; the last number is how much of the page it hides.
-_SCALE = np.array([[255, 200, 60, 0], [255, 190, 40, 70], [250, 110, 20, 120], [200, 10, 30, 165]], np.float32)
+_SCALE = np.array(
+    [[255, 200, 60, 0], [255, 190, 40, 70], [250, 110, 20, 120], [200, 10, 30, 165]], np.float32
+)
 
 
 def overlay(image: Image, values_HW: np.ndarray) -> Image:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.errors import SearchIndexError
 from sightline.inputs.parse import parse
-from sightline.types import Item
+from sightline.types import Embeddings, Item
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,3 +94,13 @@ def _embedded(encoder: Encoder, value: Any) -> np.ndarray:
         return vector
     tokens: np.ndarray = found.tokens()[0].detach().cpu().float().numpy()
     return tokens
+
+
+def as_embeddings(vector: np.ndarray) -> Embeddings:
+    """A vector of `embed_query` as a set of one."""
+    import numpy as np
+    import torch
+
+    values = torch.from_numpy(np.ascontiguousarray(vector))[None]
+    mask = torch.ones(values.shape[:2], dtype=torch.bool) if values.ndim == 3 else None
+    return Embeddings(values, mask)

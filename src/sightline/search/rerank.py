@@ -70,13 +70,15 @@ def reranked(
             source=error.source,
         ) from error
     pages = index.pages([match for match, _ in ranked])
-    scores = reranker.predict([(asked, _value(index, page, taken)) for page in pages], show_progress=False)
+    scores = reranker.predict(
+        [(asked, page_value(index, page, taken)) for page in pages], show_progress=False
+    )
     order = np.argsort(-scores, kind="stable")
     return [(ranked[place][0], float(scores[place])) for place in order.tolist()]
 
 
-def _value(index: SearchIndex, page: StoredPage, taken: Sequence[str]) -> dict[str, Any]:
-    """A page as the reranker reads it; without anything it reads, an empty text."""
+def page_value(index: SearchIndex, page: StoredPage, taken: Sequence[str]) -> dict[str, Any]:
+    """A page as a model reads it that takes these modalities; without anything of them, an empty text."""
     value: dict[str, Any] = {}
     if "text" in taken and page.text.strip():
         value["text"] = page.text

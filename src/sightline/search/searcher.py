@@ -16,18 +16,22 @@ from typing import TYPE_CHECKING, Any
 from sightline.errors import SearchIndexError
 from sightline.search.filters import Filter
 from sightline.search.fusing import Fusion, check_weights
+from sightline.search.heat import MODELS, HeatMap, HeatSettings, heat_map
 from sightline.search.index import SearchIndex, open_index
-from sightline.search.query import Query, embed_query, read_query
-from sightline.search.rerank import check_depth, check_reranker, reranked
+from sightline.search.query import Query, as_embeddings, embed_query, read_query
+from sightline.search.rerank import check_depth, check_reranker, page_value, reranked
 from sightline.search.results import Hit, SearchResults, check_request, document_filter
 from sightline.search.snippets import snippet
 from sightline.search.table import Match
+from sightline.search.word_boxes import PlacedWord, original_of, placed_words
 
 if TYPE_CHECKING:
     import numpy as np
 
     from sightline.models.encoder import Encoder
+    from sightline.models.page_scores import PageScores
     from sightline.models.reranker import Reranker
+    from sightline.search.pages import StoredPage
 
 
 class Searcher:
@@ -42,6 +46,7 @@ class Searcher:
         depth: how far down each ranking a hybrid search looks, at least; never less than ``top_k``.
         reranker: puts the best pages of every search into a new order.
         rerank_depth: how many pages it scores, at least; never less than ``top_k``.
+        originals: the folder that was ingested, if it has been moved since; heat maps look there for where words stand.
 
     Raises:
         SearchIndexError: the index cannot be opened, or was built with another model; a fusion that cannot be (see
@@ -59,6 +64,7 @@ class Searcher:
         depth: int = 100,
         reranker: Reranker | None = None,
         rerank_depth: int = 50,
+        originals: str | Path | None = None,
     ) -> None:
         self.index = index if isinstance(index, SearchIndex) else open_index(index)
         if encoder is not None:
@@ -68,6 +74,7 @@ class Searcher:
         self.depth = depth
         self.reranker = reranker
         self.rerank_depth = check_depth(rerank_depth)
+        self.originals = None if originals is None else Path(originals)
         # Tokenizers keep settings of a call in themselves, so models are asked by one thread at a time.
         self._models = Lock()
         if reranker is not None:
@@ -145,6 +152,79 @@ class Searcher:
             with _timed(timings, "pages"):
                 hits = self._hits(ranked, near, worded, asked.words)
         return SearchResults(hits, mode, timings, reranked="rerank" in timings)
+
+    def explain(
+        self,
+        query: Any,
+        page_id: str,
+        *,
+        model: str | None = None,
+        method: str | None = None,
+        dim: int | None = None,
+        tiles: int = 48,
+        steps: int = 8,
+    ) -> HeatMap:
+        """Where on a page its score for a question comes from; see `search.heat`.
+
+        Args:
+            query: as of `search`.
+            page_id: of a page of the index.
+            model: "encoder" or "reranker"; by default the encoder, where there is one.
+            method: "token similarity" (one pass), "gradient" (``2 * steps + 1`` passes) or "occlusion" (at most
+                ``tiles + 1``); by default the first of them that suits the model and the page.
+            dim: components of the vectors that are compared; by default all.
+            tiles, steps: the cost.
+
+        Raises:
+            SearchIndexError: no such page or model, a method that does not suit it, or nothing to show.
+            InputError: a query the model cannot read.
+            MediaError: the page's image is missing or damaged.
+        """
+        settings = HeatSettings(method, tiles, steps)
+        chosen = model or ("encoder" if self.encoder is not None else "reranker")
+        if chosen not in MODELS:
+            raise SearchIndexError(f"model must be {' or '.join(MODELS)}, not {chosen!r}")
+        self._check_dim(dim)
+        page = self.index.page(page_id)
+        if page is None:
+            raise SearchIndexError(f"this index has no page {page_id!r}")
+        started = time.perf_counter()
+        with self._models:
+            scores, value = self._asked(query, page, chosen, dim)
+            found = heat_map(
+                scores,
+                value,
+                words=self._placed_words(page) if "text" in value else [],
+                size=(page.width, page.height),
+                settings=settings,
+            )
+        return replace(found, seconds=time.perf_counter() - started)
+
+    def _asked(
+        self, query: Any, page: StoredPage, model: str, dim: int | None
+    ) -> tuple[PageScores, dict[str, Any]]:
+        """A model with the question, and the page as it reads it."""
+        from sightline.models.page_scores import EncoderScores, RerankerScores
+
+        if model == "reranker":
+            if self.reranker is None:
+                raise SearchIndexError("there is no reranker to explain")
+            asked = read_query(query, None, mode="vector")
+            return RerankerScores(self.reranker, asked.value), page_value(
+                self.index, page, self.reranker.modalities
+            )
+        if self.encoder is None:
+            raise SearchIndexError("a heat map needs the model that built the index; load it")
+        asked = read_query(query, self.encoder, mode="vector")
+        multi = self.encoder.multi_vector
+        similarity = self.encoder.similarity_fn_name if multi else self.index.facts.similarity
+        fields = ("text", "image") if self.index.facts.fields == "both" else (self.index.facts.fields,)
+        vector = as_embeddings(embed_query(self.encoder, asked))
+        return EncoderScores(self.encoder, vector, similarity, dim), page_value(self.index, page, fields)
+
+    def _placed_words(self, page: StoredPage) -> list[PlacedWord]:
+        pdf = original_of(self.index.media_root, page.document, self.originals)
+        return [] if pdf is None else placed_words(pdf, page.page, page.text)
 
     def _check_dim(self, dim: int | None) -> None:
         if dim is not None and dim != self.index.facts.dim:

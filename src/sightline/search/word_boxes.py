@@ -13,7 +13,7 @@ from typing import Any
 
 from sightline.documents.store import read_head
 from sightline.errors import DataError
-from sightline.models.page_views import Box
+from sightline.models.boxes import Box
 
 # Scripts written without spaces: each character counts as a word.
 _WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u0e00-\u0eff"
