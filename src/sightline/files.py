@@ -24,12 +24,17 @@ def write_text(path: str | os.PathLike[str], text: str, *, errors: str = "strict
     Returns:
         The path.
     """
+    return write_bytes(path, text.encode("utf-8", errors))
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """`write_text` for any content."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with aside.open("w", encoding="utf-8", errors=errors) as file:
-            file.write(text)
+        with aside.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

@@ -29,6 +29,7 @@ class WordsEncoder(torch.nn.Module):
 
     prompts: Mapping[str, str] = {}
     truncate_dim: int | None = None
+    multi_vector = False
     name_or_path = "tests/words"
 
     def __init__(
@@ -58,10 +59,13 @@ class WordsEncoder(torch.nn.Module):
     def prompt_for(self, role: str | None) -> str | None:
         return None
 
-    def encode_document(self, inputs: Any, *, show_progress: bool | None = None) -> Embeddings:
+    def encode_document(
+        self, inputs: Any, *, show_progress: bool | None = None, truncate_dim: int | None = None
+    ) -> Embeddings:
         self.encoded += len(inputs)
         time.sleep(self.seconds)
-        return self._encode(inputs)
+        found = self._encode(inputs)
+        return found if truncate_dim is None else found.truncate(truncate_dim)
 
     def encode_query(self, inputs: Any, *, show_progress: bool | None = None) -> Embeddings:
         return self._encode(inputs)

@@ -18,7 +18,7 @@ from torch import Tensor
 from sightline.errors import ConfigError
 from sightline.inputs.pixels import PIXELS
 from sightline.inputs.processor import ItemProcessor, part_of
-from sightline.inputs.resize import GRID, FramedImages
+from sightline.inputs.resize import GRID, FramedImages, direct_images
 from sightline.models.boxes import WHOLE, Box
 from sightline.modules.backbone import Backbone
 
@@ -85,6 +85,8 @@ def pixel_cells(
     """
     values = values.detach().double().cpu()
     box = WHOLE
+    if GRID in features and values.ndim == 3 and len(values) == 1:  # ColQwen2 keeps a row per item
+        values = values[0][: int(features[GRID][0].prod())]
     if GRID in features and values.ndim == 2 and len(features[GRID]) == 1:
         _, rows, columns = features[GRID][0].tolist()
         merge = _merge(processor)
@@ -105,11 +107,12 @@ def pixel_cells(
 
 def seen_box(processor: ItemProcessor, width: int, height: int) -> Box | None:
     """What of a page image a processor of one fixed size looks at; None where that is not known."""
-    if isinstance(processor.images, FramedImages):
-        crop = processor.images.crop
+    framed = direct_images(_image_processor(processor))
+    if isinstance(framed, FramedImages):
+        crop = framed.crop
         if crop is None:
             return WHOLE
-        wide, tall = processor.images.target(width, height)
+        wide, tall = framed.target(width, height)
         top, left = (tall - crop[0]) // 2, (wide - crop[1]) // 2
         return Box(left / wide, top / tall, (left + crop[1]) / wide, (top + crop[0]) / tall)
     facts = _image_processor(processor).to_dict()

@@ -106,14 +106,14 @@ def heat_map(
     """
     from sightline.inputs.images import open_image
     from sightline.models import heat
-    from sightline.models.encoder import Encoder
+    from sightline.models.page_scores import EncoderScores
 
     started = time.perf_counter()
     image = open_image(value["image"]) if value.get("image") is not None else None
     page: dict[str, Any] = {**value, "image": image} if image is not None else dict(value)
     width, height = size if image is None else image.size
     method = settings.method
-    by_tokens = isinstance(scores.model, Encoder) and scores.model.multi_vector
+    by_tokens = isinstance(scores, EncoderScores) and scores.model.multi_vector
     found: heat.Evidence | None = None
     sees: tuple[str, ...] = ("image",)
     if image is not None and (method == "token similarity" or (method is None and by_tokens)):
@@ -147,7 +147,7 @@ def heat_map(
     return HeatMap(
         values_HW=shown(found),
         method=used,
-        model="encoder" if isinstance(scores.model, Encoder) else "reranker",
+        model="encoder" if isinstance(scores, EncoderScores) else "reranker",
         seconds=time.perf_counter() - started,
         score=found.score,
         passes=found.passes,

@@ -5,6 +5,7 @@ Shape letters: H, W rows and columns; C colours.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,3 +38,10 @@ def overlay(image: Image, values_HW: np.ndarray) -> Image:
     page = image.convert("RGBA")
     page.alpha_composite(layer)
     return page.convert("RGB")
+
+
+def png(image: Image) -> bytes:
+    """The image as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -79,7 +79,8 @@ def embed_query(encoder: Encoder, query: Query) -> np.ndarray:
     halves = []
     for kind in sorted(kinds, reverse=True):
         values = [part.value for part in query.item.parts if part.modality == kind]
-        halves.append(_embedded(encoder, {kind: "\n".join(values) if kind == "text" else values}))
+        value = "\n".join(values) if kind == "text" else values if len(values) > 1 else values[0]
+        halves.append(_embedded(encoder, {kind: value}))
     if halves[0].ndim == 2:
         return np.concatenate(halves)
     lengths = [float(np.linalg.norm(half)) or 1.0 for half in halves]

@@ -181,7 +181,7 @@ class Searcher:
             MediaError: the page's image is missing or damaged.
         """
         settings = HeatSettings(method, tiles, steps)
-        chosen = model or ("encoder" if self.encoder is not None else "reranker")
+        chosen = model or ("reranker" if self.encoder is None and self.reranker is not None else "encoder")
         if chosen not in MODELS:
             raise SearchIndexError(f"model must be {' or '.join(MODELS)}, not {chosen!r}")
         self._check_dim(dim)
@@ -189,6 +189,8 @@ class Searcher:
         if page is None:
             raise SearchIndexError(f"this index has no page {page_id!r}")
         started = time.perf_counter()
+        if read_query(query, None, mode="hybrid").empty:
+            raise SearchIndexError("a heat map needs a question; this one is empty")
         with self._models:
             scores, value = self._asked(query, page, chosen, dim)
             found = heat_map(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
-from sightline.search.words import query_terms, tokens, word_tokens
+from sightline.search.words import fold, query_terms, tokens, word_tokens
 
 LENGTH = 240
-_WORD = re.compile(r"\w+(?:['’.,_]\w+)*")
+# A character with the marks that voice it, which half-width kana have behind them.
+_CLUSTER = re.compile(r"[^\uff9e\uff9f\u3099\u309a][\uff9e\uff9f\u3099\u309a]*", re.DOTALL)
 _SPACE = re.compile(r"\s+")
 # Scripts written without spaces come as one run of characters; the words asked for stand inside it.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9d]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,19 @@ def snippet(text: str, query: str, *, length: int = LENGTH) -> Snippet:
     return Snippet(f"{head}{line[start:end]}{tail}", marks)
 
 
+@cache
+def _word() -> re.Pattern[str]:
+    """A word: letters and digits with the marks on them (Python's ``\\w`` knows no marks), and what joins them."""
+    marks = "".join(
+        chr(one) for one in range(0x300, 0x10000) if unicodedata.category(chr(one)) in ("Mn", "Mc")
+    )
+    return re.compile(rf"\w[\w{marks}]*(?:['’.,_]\w[\w{marks}]*)*")
+
+
 def _find(line: str, wanted: frozenset[str]) -> list[tuple[int, int, str]]:
     """(start, end, term) of every wanted word in ``line``, in order."""
     found: list[tuple[int, int, str]] = []
-    for match in _WORD.finditer(line):
+    for match in _word().finditer(line):
         word = match.group()
         if _UNSPACED.search(word):
             found += _inside(word, match.start(), wanted)
@@ -61,17 +75,23 @@ def _find(line: str, wanted: frozenset[str]) -> list[tuple[int, int, str]]:
 
 
 def _inside(run: str, offset: int, wanted: frozenset[str]) -> list[tuple[int, int, str]]:
-    found, position = [], 0
-    ordered = sorted(wanted, key=len, reverse=True)
-    lowered = run.lower() if len(run.lower()) == len(run) else run
-    while position < len(run):
-        term = next((term for term in ordered if lowered.startswith(term, position)), None)
-        if term is None:
-            position += 1
-            continue
-        found.append((offset + position, offset + position + len(term), term))
-        position += len(term)
+    """Wanted words inside a run of a script without spaces, the longest first."""
+    folded, origins = [], []
+    for cluster in _CLUSTER.finditer(run):
+        piece = _folded(cluster.group())
+        folded.append(piece)
+        origins += [cluster.span()] * len(piece)
+    found = []
+    pattern = "|".join(map(re.escape, sorted(wanted, key=len, reverse=True)))
+    for match in re.finditer(pattern, "".join(folded)):
+        start, end = origins[match.start()][0], origins[match.end() - 1][1]
+        found.append((offset + start, offset + end, match.group()))
     return found
+
+
+@lru_cache(maxsize=65_536)
+def _folded(cluster: str) -> str:
+    return fold(cluster)
 
 
 def _window(line: str, spans: list[tuple[int, int, str]], length: int) -> tuple[int, int]:
@@ -101,5 +121,7 @@ def _window(line: str, spans: list[tuple[int, int, str]], length: int) -> tuple[
     if start:
         start = line.find(" ", start, best[2]) + 1 or start
     if end < len(line):
-        end = max(line.rfind(" ", best[3], end), best[3]) if line[end] != " " else end
+        cut = line.rfind(" ", best[3], end)
+        # Without a space there is no better place to cut.
+        end = cut if cut > 0 and line[end] != " " else end
     return start, end

@@ -36,8 +36,13 @@ TOKENIZER: dict[str, Any] = {
     "max_token_length": 64,
 }
 
-# Accents over Latin, Greek and Cyrillic letters. Marks of other scripts are vowels and stay.
-_ACCENTS = re.compile("[\u0300-\u036f]")
+# Accents over Latin, Greek and Cyrillic letters; Arabic and Hebrew vowel points, which only some texts are written
+# with, and the stroke that stretches Arabic words. Marks of other scripts are letters of theirs and stay.
+_ACCENTS = re.compile(
+    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]"
+)
+# NFKC takes the Thai and Lao vowel am apart, and words cannot be told in what is left.
+_AM = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"))
 _BROKEN = re.compile("[\x00\ud800-\udfff]")
 # What Unicode does not take apart, and people do.
 _LETTERS = str.maketrans(
@@ -63,6 +68,8 @@ def clean(text: str) -> str:
 def fold(text: str) -> str:
     """``text`` for matching: compatibility forms, accents, case ("Œuvre naïve" becomes "oeuvre naive")."""
     text = unicodedata.normalize("NFKC", clean(text)).casefold().translate(_LETTERS)
+    for apart, whole in _AM:
+        text = text.replace(apart, whole)
     plain = unicodedata.normalize("NFD", text)
     return unicodedata.normalize("NFC", _ACCENTS.sub("", plain))
 
