@@ -11,7 +11,15 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from sightline import __version__
-from sightline.serving import routes_health, routes_pages, routes_runs, routes_search, static
+from sightline.serving import (
+    routes_embeddings,
+    routes_health,
+    routes_pages,
+    routes_rerank,
+    routes_runs,
+    routes_search,
+    static,
+)
 from sightline.serving.errors import ErrorBody, handle_errors
 from sightline.serving.gate import Gate
 from sightline.serving.metrics import Metrics
@@ -19,7 +27,7 @@ from sightline.serving.observe import Observe
 from sightline.serving.service import Service
 
 _log = logging.getLogger("sightline.serving")
-_ROUTES = (routes_search, routes_pages, routes_runs)
+_ROUTES = (routes_search, routes_pages, routes_embeddings, routes_rerank, routes_runs)
 _DESCRIPTION = """\
 Search over the pages of documents, and the embedding and reranking models behind it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -138,13 +139,27 @@ class ModelsAnswer(BaseModel):
     data: list[ModelBody]
 
 
-def multipart_schema() -> dict[str, Any]:
-    """The OpenAPI description of a multipart request."""
-    fields = EmbeddingsRequest.model_json_schema()["properties"]
+def request_schemas() -> dict[str, Any]:
+    """The OpenAPI description of a request's body, by content type."""
+    whole = EmbeddingsRequest.model_json_schema()
+    json_schema: dict[str, Any] = _inlined(whole, whole["$defs"])
+    fields = json_schema["properties"]
     plain = {name: fields[name] for name in ("model", "dimensions", "encoding_format", "input_type", "user")}
     files = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
         "description": "Images, each one input.",
     }
-    return {"type": "object", "properties": {"file": files, **plain}, "required": ["file"]}
+    form = {"type": "object", "properties": {"file": files, **plain}, "required": ["file"]}
+    return {"application/json": {"schema": json_schema}, "multipart/form-data": {"schema": form}}
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema that refers to nothing outside itself, as it has to be inside an OpenAPI document."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(one, definitions) for name, one in schema.items() if name != "$defs"}

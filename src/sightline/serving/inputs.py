@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sightline.errors import InputError
@@ -92,6 +93,19 @@ class Reader:
         """The item of an input's parts, in their order."""
         kept = tuple(parts)
         return Item(kept, item_key(kept, is_message=is_message), f"{self.source} {number}", is_message)
+
+
+@contextmanager
+def told_to_client(param: str) -> Iterator[None]:
+    """What is wrong with an input, found when the model's thread opens it, is the client's affair.
+
+    Raises:
+        ApiError: 400, in place of an `InputError`.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise ApiError(400, str(error), param=param) from error
 
 
 def check_count(count: int, settings: Settings, param: str) -> None:
