@@ -1,6 +1,6 @@
 """The pages nearest to a query vector: exactly, or by an approximate index and a better look at what it found.
 
-    float32, float16    Lance compares all vectors, or those an IVF or HNSW index points to
+    float32, float16    all vectors are compared; of a large index those that Lance's IVF or HNSW index points to
     int8                all codes are compared; of a large index the nearest by their signs
     binary              the nearest by Hamming distance, put into order by the query's float vector
     token vectors       MaxSim with all pages; of a large index with those that pooled vectors find
@@ -107,8 +107,6 @@ class Nearest:
     def exact(self, asked: Embeddings, limit: int, dim: int, where: Expr | None = None) -> list[list[Match]]:
         """The nearest of each of some queries, as `asked` makes them."""
         column = self.layout.column(dim)
-        if len(asked) == 1 and column.precision == "float32" and not self.layout.tokens:
-            return [self._by_lance(asked, limit, column, None, where)]
         better = self._better(dim)
         wide = limit if better is None else max(limit * OVERSAMPLING, RESCORED)
         scores_qk, rows_qk = self._scans[column.name].search(asked, wide, where, dim=dim)
@@ -149,14 +147,13 @@ class Nearest:
         return self._reordered(asked, query.limit(wide).to_arrow(), better, dim)[:limit]
 
     def _by_lance(
-        self, asked: Embeddings, limit: int, column: Column, how: Approximate | None, where: Expr | None
+        self, asked: Embeddings, limit: int, column: Column, how: Approximate, where: Expr | None
     ) -> list[Match]:
         """By Lance's own comparison of float vectors."""
         metric = METRICS[self.layout.similarity]
         query = self._lance(column.name, asked.values[0].numpy(), metric, how, where)
-        if how is not None:
-            # At least 1: scores are those of the vectors, not of what the index makes of them.
-            query = query.refine_factor(-(-how.candidates // limit))
+        # At least 1: scores are those of the vectors, not of what the index makes of them.
+        query = query.refine_factor(-(-how.candidates // limit))
         if column.precision == "float16":
             # Lance rounds the query to float16 as well: a few more, compared again in float32.
             query = query.select([*_FACTS, column.name, "_distance"]).limit(limit + limit // 2 + 8)
@@ -167,10 +164,10 @@ class Nearest:
         return _matches(found, scores_n.tolist())
 
     def _lance(
-        self, column: str, query_V: np.ndarray, metric: str, how: Approximate | None, where: Expr | None
+        self, column: str, query_V: np.ndarray, metric: str, how: Approximate, where: Expr | None
     ) -> Any:
         query = self._table.search(query_V, vector_column_name=column).distance_type(metric).with_row_id(True)
-        if how is None or not how.index:
+        if not how.index:
             query = query.bypass_vector_index()
         else:
             # A filter may leave the partitions looked at empty; then Lance goes on to further ones.
