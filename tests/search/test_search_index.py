@@ -44,8 +44,7 @@ def test_order_and_scores_equal_brute_force(tmp_path: Path, similarity: str, dim
         cut = vectors[:, :dim] / np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True)
         scores = cut @ (query[:dim] / np.linalg.norm(query[:dim]))
     else:
-        rescale = [np.linalg.norm(v) / np.linalg.norm(v[:dim]) for v in (*vectors, query)]
-        cut, short = vectors[:, :dim] * np.array(rescale[:-1])[:, None], query[:dim] * rescale[-1]
+        cut, short = vectors[:, :dim], query[:dim]
         scores = cut @ short if similarity == "dot" else -np.linalg.norm(cut - short, axis=1)
 
     found = index.nearest(query, len(pages))

@@ -28,6 +28,7 @@ class WordsEncoder(torch.nn.Module):
     """Bag of words; an image counts as one word, its file's bytes. Implements the Encoder's surface."""
 
     prompts: Mapping[str, str] = {}
+    trained_dims: tuple[int, ...] = ()
     truncate_dim: int | None = None
     multi_vector = False
     name_or_path = "tests/words"

@@ -216,3 +216,10 @@ def choose(
 
 def _recall(found: Sequence[str], truth: Sequence[str]) -> float:
     return len(set(found) & set(truth)) / len(truth) if truth else 1.0
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Up to ``wanted`` places among ``count``, evenly spaced."""
+    if count <= wanted:
+        return list(range(count))
+    return [round(step * (count - 1) / (wanted - 1)) for step in range(wanted)]

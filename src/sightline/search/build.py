@@ -9,8 +9,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 from sightline import __version__
 from sightline.errors import SearchIndexError
 from sightline.search import facts as store
+from sightline.search.approximate import Approximate, Plan
 from sightline.search.embedding import Engine
 from sightline.search.facts import VERSIONS, IndexFacts
 from sightline.search.folders import Folder
+from sightline.search.layout import Layout
 from sightline.search.pages import PageRecord, digest, value_of
 from sightline.search.progress import Progress
 from sightline.search.recipe import Recipe
 from sightline.search.reuse import Kept
 from sightline.search.table import FULL_TEXT, PageTable
-from sightline.search.vectors import stored_form
+from sightline.search.vector_facts import VectorFacts
 from sightline.search.versions import read_pointer
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class Build:
         engine: what embeds.
         model: where the model came from.
         media_root: image paths are stored relative to it.
+        plan: how the vectors are to be searched.
+        questions: gives the vectors of real questions, by which the recall of a search is measured.
     """
 
     folder: Folder
@@ -77,12 +81,14 @@ class Build:
     engine: Engine
     model: str
     media_root: Path | None
+    plan: Plan = field(default_factory=Plan)
+    questions: Callable[[], Sequence[np.ndarray]] = tuple
 
     @cached_property
     def version(self) -> str:
         """Equal for equal pages, model and settings: how a build finds what it left behind."""
         pages = digest(self.records, self.images)
-        plan = [store.FORMAT, self.recipe.to_json(), FULL_TEXT, pages]
+        plan = [store.FORMAT, self.recipe.to_json(), asdict(self.plan), FULL_TEXT, pages]
         return hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:16]
 
     @cached_property
@@ -92,13 +98,13 @@ class Build:
 
     def run(self, batch_size: int, commit_seconds: float, report: Progress) -> Changes:
         """Copy or embed, and commit, what is not there yet, index the text, and write the facts."""
-        kept = Kept(self.folder, self.recipe, self._others())
+        table = self._table()
+        kept = Kept(self.folder, self.recipe, self._others(), table.layout)
         new = [
             value_of(record, self.recipe.fields) is not None and not kept.has(record)
             for record in self.records
         ]
         removed = self._removed()
-        table = self._table()
         done = len(table)
         if done:
             logger.info("%s: going on after %d of %d pages", self.folder.uri, done, len(self.records))
@@ -117,8 +123,9 @@ class Build:
                 table.add(batch, self.images[done:stop], columns, first=done)
                 done, pending, committed_at = stop, {}, time.monotonic()
             report(stop, len(self.records))
-        table.finish()
-        store.write_facts(self.folder, self._facts(table.count_without_vector()))
+        questions = self.questions() if self.plan.wanted(self.recipe.layout, len(self.records)) else ()
+        approximate = table.finish(self.recipe.layout, self.plan, questions)
+        store.write_facts(self.folder, self._facts(table, approximate))
         return Changes(sum(new), len(new) - sum(new), removed)
 
     def unchanged(self) -> Changes:
@@ -142,7 +149,7 @@ class Build:
         if pointer is None or pointer.version == self.version:
             return 0
         try:
-            opened = PageTable.open(self.folder, pointer.version, self.recipe.similarity)
+            opened = PageTable.open(self.folder, pointer.version)
         except SearchIndexError:
             return 0  # it is damaged; this build mends that
         return len(set(opened.page_ids()) - {record.page_id for record in self.records})
@@ -151,33 +158,48 @@ class Build:
         """The table of the unfinished build, if there is one that can be read, else a new one."""
         if store.read_recipe(self.folder, self.version) == self.recipe.to_json():
             try:
-                table = PageTable.open(self.folder, self.version, self.recipe.similarity)
+                table = PageTable.open_unfinished(self.folder, self.version)
                 if len(table) <= len(self.records):
                     return table
             except SearchIndexError:
                 pass  # killed while it was made
         store.remove_version(self.folder, self.version)
-        table = PageTable.create(self.folder, self.version, self.recipe.similarity, self.recipe.dim)
+        table = PageTable.create(self.folder, self.version, self._layout())
         store.write_recipe(self.folder, self.version, self.recipe.to_json())
         return table
+
+    def _layout(self) -> Layout:
+        """How vectors are kept; codes by the ranges of a version they can be copied from, if there is one."""
+        layout = self.recipe.layout
+        for version in self._others() if layout.unsettled else ():
+            if store.read_recipe(self.folder, version) == self.recipe.to_json():
+                try:
+                    return PageTable.open(self.folder, version).layout
+                except SearchIndexError:
+                    continue  # it is damaged, or on its way
+        return layout
 
     def _values(self, positions: list[int]) -> list[dict[str, Any]]:
         values = [value_of(self.records[position], self.recipe.fields) for position in positions]
         return [value for value in values if value is not None]
 
     def _checked(self, positions: list[int], vectors: list[np.ndarray]) -> dict[int, np.ndarray]:
-        """The vectors of these pages as they are stored."""
+        """The vectors of these pages, made sure of."""
         import numpy as np
 
         assert len(positions) == len(vectors)
-        for position, vector_D in zip(positions, vectors):
-            if not np.isfinite(vector_D).all():
+        for position, vector in zip(positions, vectors):
+            if not np.isfinite(vector).all():
                 raise SearchIndexError(
                     f"the model's vector of page {self.records[position].page_id!r} is not finite; "
                     f"try another dtype (float16 overflows with some models)"
                 )
-        stored_ND = stored_form(np.stack(vectors), self.recipe.dim, self.recipe.similarity)
-        return dict(zip(positions, stored_ND))
+            if vector.shape[-1] < self.recipe.dim:
+                raise SearchIndexError(
+                    f"the model gives {vector.shape[-1]} components, the index holds {self.recipe.dim}; "
+                    f"load the model without truncate_dim"
+                )
+        return dict(zip(positions, vectors))
 
     def _columns(
         self, table: PageTable, kept: Kept, places: range, new: list[bool], vectors: Mapping[int, np.ndarray]
@@ -206,7 +228,7 @@ class Build:
             return image.relative_to(self.media_root).as_posix()
         return str(image)
 
-    def _facts(self, without_vector: int) -> IndexFacts:
+    def _facts(self, table: PageTable, approximate: Sequence[Approximate]) -> IndexFacts:
         return IndexFacts(
             version=self.version,
             fingerprint=self.recipe.fingerprint,
@@ -216,7 +238,16 @@ class Build:
             fields=self.recipe.fields,
             similarity=self.recipe.similarity,
             pages=len(self.records),
-            pages_without_vector=without_vector,
+            vectors=VectorFacts(
+                self.recipe.precision,
+                self.recipe.dims,
+                self.recipe.rescore,
+                self.recipe.token_pooling,
+                table.bytes_per_page(),
+                self.plan,
+                tuple(approximate),
+            ).to_json(),
+            pages_without_vector=table.count_without_vector(),
             documents=len({record.document for record in self.records}),
             media_root=str(self.media_root or ""),
             full_text=FULL_TEXT,

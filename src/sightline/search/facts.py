@@ -17,7 +17,7 @@ from typing import Any
 from sightline.errors import SearchIndexError
 from sightline.search.folders import Folder
 
-FORMAT = 2
+FORMAT = 3
 FACTS, PLAN = "facts.json", "plan.json"
 VERSIONS = "versions"
 
@@ -33,7 +33,8 @@ class IndexFacts:
         dim: components per vector.
         model_dim: components the model gives; more than ``dim`` where a prefix is kept.
         fields: what of a page was embedded: ``"text"``, ``"image"`` or ``"both"``.
-        similarity: ``"cosine"``, ``"dot"`` or ``"euclidean"``.
+        similarity: ``"cosine"``, ``"dot"`` or ``"euclidean"``; of token vectors ``"maxsim"`` or ``"meanmaxsim"``.
+        vectors: how they are kept and searched, see `sightline.search.vector_facts`.
         pages: pages in the index.
         pages_without_vector: pages with nothing to embed, found by neither vectors nor, without text, words.
         documents: documents in the index.
@@ -51,6 +52,7 @@ class IndexFacts:
     model_dim: int
     fields: str
     similarity: str
+    vectors: Mapping[str, Any]
     pages: int
     pages_without_vector: int
     documents: int

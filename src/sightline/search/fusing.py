@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from sightline.errors import SearchIndexError
 from sightline.evaluation.fusion import reciprocal_rank_fusion, score_fusion
-from sightline.search.table import Match
+from sightline.search.matches import Match
 
 FusionMethod = Literal["rrf", "scores"]
 FUSIONS: tuple[str, ...] = get_args(FusionMethod)

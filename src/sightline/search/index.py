@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,15 @@ from sightline.documents.dataset import Dataset
 from sightline.documents.records import Page
 from sightline.errors import SearchIndexError
 from sightline.models.fingerprint import fingerprint
+from sightline.models.similarity import TOKEN_SIMILARITIES
 from sightline.search import facts as store
 from sightline.search.build import Build, Changes
-from sightline.search.embedding import Engine, LocalEngine, NoEngine
+from sightline.search.embedding import Engine, LocalEngine, NoEngine, sampled_questions
 from sightline.search.facts import IndexFacts
 from sightline.search.filters import Filter, facet_names
 from sightline.search.folders import LocalFolder, folder_at
+from sightline.search.matches import METRICS, Match
+from sightline.search.options import VectorOptions
 from sightline.search.pages import (
     Fields,
     PageRecord,
@@ -39,14 +42,15 @@ from sightline.search.pages import (
 )
 from sightline.search.progress import Progress, reporting
 from sightline.search.recipe import Recipe
-from sightline.search.table import METRICS, Match, PageTable
-from sightline.search.vectors import stored_form
+from sightline.search.table import PageTable
+from sightline.search.vector_facts import VectorFacts
 from sightline.search.versions import building, find_version, needed_pointer, publish
 
 if TYPE_CHECKING:
     import numpy as np
 
     from sightline.models.encoder import Encoder
+    from sightline.types import Embeddings
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,46 @@ class SearchIndex:
                 f"{found[:8]}): search with that model, or build the index again with this one"
             )
 
-    def nearest(self, vector_D: np.ndarray, limit: int, where: Filter | None = None) -> list[Match]:
-        """The ``limit`` pages most similar to a query vector (D,) or longer, whose prefix is taken; exact."""
-        vector_D = stored_form(vector_D[None], self.facts.dim, self.facts.similarity)[0]
-        return self.table.nearest(vector_D, limit, where)
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The prefixes of the vectors that can be searched, widest first."""
+        return self.table.layout.dims
+
+    @property
+    def vector_facts(self) -> VectorFacts:
+        """How vectors are kept and searched."""
+        return VectorFacts.from_json(self.facts.vectors)
+
+    def nearest(
+        self,
+        vector: np.ndarray,
+        limit: int,
+        where: Filter | None = None,
+        *,
+        dim: int | None = None,
+        exact: bool = False,
+    ) -> list[Match]:
+        """The ``limit`` pages most similar to a query, best first.
+
+        Args:
+            vector: of the query, (D,) or longer; (T, D) for an index of token vectors.
+            limit: how many.
+            where: search in the pages of which all of this holds.
+            dim: compare this prefix, one of `dims`; by default the widest.
+            exact: compare all vectors, whatever index there is.
+
+        Raises:
+            SearchIndexError: a vector of another kind or width, or no such prefix.
+        """
+        return self.table.nearest(vector, limit, where, dim=dim, exact=exact)
+
+    def vectors(self, page_ids: Sequence[str]) -> Embeddings:
+        """The vectors of pages in float32, as near to the model's as they are kept: (N, D), or (N, T, D) with a mask.
+
+        Raises:
+            SearchIndexError: a page that has no vector, or an index of signs alone.
+        """
+        return self.table.embeddings(page_ids)
 
     def matching(self, text: str, limit: int, where: Filter | None = None) -> list[Match]:
         """The ``limit`` pages that match the words of ``text`` best (BM25)."""
@@ -186,9 +226,9 @@ def open_index(
     pointer = needed_pointer(folder)
     chosen = pointer.version if version is None else find_version(folder, version)
     facts = store.read_facts(folder, chosen)
-    if facts.similarity not in METRICS:
+    if facts.similarity not in (*METRICS, *TOKEN_SIMILARITIES):
         raise SearchIndexError(f"{path}: similarity {facts.similarity!r} is unknown; build the index again")
-    table = PageTable.open(folder, chosen, facts.similarity)
+    table = PageTable.open(folder, chosen, VectorFacts.from_json(facts.vectors).approximate)
     if len(table) != facts.pages:
         raise SearchIndexError(
             f"{path} holds {len(table)} pages where its facts say {facts.pages}; delete it and build it again"
@@ -215,14 +255,17 @@ def build_index(
     media_root: str | Path | None = None,
     switch: bool = True,
     engine: Engine | None = None,
+    vectors: VectorOptions | None = None,
+    questions: Sequence[str] | None = None,
 ) -> SearchIndex:
     """Embed pages and build their index under ``path``; goes on with a build that was killed.
 
     Only pages that no version of the index has embedded yet, by the same model and settings, go through the model.
     The vectors of the others are copied, and pages that are gone are in the new version no more.
 
-    Vectors are kept in float32. For cosine they get unit length. A Matryoshka prefix (``dim``) gets the
-    length that the whole vector had, so that dot products and distances keep their scale.
+    Vectors, and each of their prefixes, get unit length for cosine and stay as they are for other similarities. Small
+    collections are searched exactly; large ones by an approximate index, whose recall against exact search is measured
+    and kept in the facts.
 
     Args:
         path: the index folder, or its address on object storage (``s3://bucket/prefix``); what is there is
@@ -233,13 +276,15 @@ def build_index(
             has only one of both is embedded by that one, a page that has nothing gets no vector.
         dim: keep the first ``dim`` components; by default all.
         batch_size: pages handed to the model at a time (the model packs them under its own token budget).
-        similarity: "cosine", "dot" or "euclidean"; by default the model's.
+        similarity: "cosine", "dot" or "euclidean", of token vectors "maxsim" or "meanmaxsim"; by default the model's.
         model: where the model came from, kept in the facts; by default what it was loaded from.
         progress: a bar if None and on a terminal, never if False; or a function of (pages done, pages).
         commit_seconds: a kill costs at most the work of about so long.
         media_root: image paths are stored relative to this folder; by default the dataset's.
         switch: False builds the version beside the open one, which stays open; see `use_version`.
         engine: what embeds, if not ``encoder`` in this process; it must give what ``encoder`` would.
+        vectors: precision, prefixes and how they are searched.
+        questions: what recall is measured with; by default the dataset's questions, without any pages of the index.
 
     Returns:
         The version built, open; its ``changes`` say what there was to do.
@@ -250,17 +295,25 @@ def build_index(
     """
     if isinstance(pages, Dataset):
         media_root = media_root or pages.root
+        questions = list(pages.queries().values()) if questions is None else questions
     records = read_pages(pages)
+    options = vectors or VectorOptions()
     recipe = Recipe.of(
-        encoder, choose_fields(encoder, fields), usable_dim(encoder, dim), _similarity(encoder, similarity)
+        encoder,
+        choose_fields(encoder, fields),
+        usable_dim(encoder, dim),
+        _similarity(encoder, similarity),
+        options,
     )
     build = Build(
         folder=folder_at(path),
         records=records,
         recipe=recipe,
-        engine=engine or LocalEngine(encoder),
+        engine=engine or LocalEngine(encoder, recipe.token_pooling),
         model=model or encoder.name_or_path,
         media_root=Path(media_root).absolute() if media_root else None,
+        plan=options.plan(),
+        questions=partial(sampled_questions, encoder, questions or ()),
     )
     return _built(build, batch_size, commit_seconds, progress, switch)
 
@@ -306,8 +359,9 @@ def update_index(
         folder=folder,
         records=merged(current.records(), added, removed),
         recipe=recipe,
-        engine=engine or (NoEngine() if encoder is None else LocalEngine(encoder)),
+        engine=engine or (NoEngine() if encoder is None else LocalEngine(encoder, recipe.token_pooling)),
         model=current.facts.model,
+        plan=current.vector_facts.plan,
         media_root=Path(current.facts.media_root) if current.facts.media_root else None,
     )
     return _built(build, batch_size, commit_seconds, progress, switch)
@@ -331,12 +385,9 @@ def _built(
 
 
 def _similarity(encoder: Any, similarity: str | None) -> str:
-    if encoder.similarity_fn_name in ("maxsim", "meanmaxsim"):
-        raise SearchIndexError(
-            "the model gives a vector per token, and the index holds one vector per page; use a model that pools"
-        )
     name = similarity or encoder.similarity_fn_name
-    if name not in METRICS:
+    known = tuple(TOKEN_SIMILARITIES if encoder.similarity_fn_name in TOKEN_SIMILARITIES else METRICS)
+    if name not in known:
         hint = "" if similarity else ", which is the model's; pass similarity= to build with another"
-        raise SearchIndexError(f"similarity must be one of {', '.join(METRICS)}, not {name!r}{hint}")
+        raise SearchIndexError(f"similarity must be one of {', '.join(known)}, not {name!r}{hint}")
     return str(name)

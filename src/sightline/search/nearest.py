@@ -13,7 +13,7 @@ Shape letters: D components, T tokens of a query, n candidates, q queries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +87,35 @@ class Nearest:
         if how is None:
             return self.exact(asked, limit, dim, where)[0]
         return self.approximately(asked, limit, dim, how, where)
+
+    def bytes_per_page(self) -> float:
+        """What the vectors of a page take, all columns together; the mean over the pages that have any."""
+        single = sum(column.bytes_per_vector for column in self.layout.columns if not column.tokens)
+        if not self.layout.tokens:
+            return float(single)
+        column = self.layout.column()
+        pages, tokens = self._scans[column.name].counts()
+        return single + column.bytes_per_vector * tokens / max(pages, 1)
+
+    def vectors(self, page_ids: Sequence[str]) -> Embeddings:
+        """The widest vectors of pages, as near to the model's as they are kept, in the order of the ids.
+
+        Raises:
+            SearchIndexError: only signs are kept, or a page has no vector or is not there; names it.
+        """
+        from lancedb.expr import col
+
+        column = self.layout.original or self.layout.column()
+        if column.precision == "binary":
+            raise SearchIndexError("this index keeps the signs of the vectors alone; build it with rescore")
+        query = self._table.search().where(col("page_id").isin(list(page_ids)))
+        found = query.select(["page_id", column.name]).limit(len(page_ids)).to_arrow()
+        known = found.filter(found[column.name].is_valid())
+        place = {page_id: row for row, page_id in enumerate(known["page_id"].to_pylist())}
+        missing = next((page_id for page_id in page_ids if page_id not in place), None)
+        if missing is not None:
+            raise SearchIndexError(f"the index has no vector of page {missing!r}")
+        return column.read(known[column.name].combine_chunks().take([place[page_id] for page_id in page_ids]))
 
     def asked(self, query: np.ndarray, dim: int) -> Embeddings:
         """One query as the vectors of a prefix are compared with it."""

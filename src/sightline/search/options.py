@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sightline.errors import SearchIndexError
 from sightline.models.similarity import TOKEN_SIMILARITIES
 from sightline.search.approximate import RECALL, Plan
 from sightline.search.layout import Layout
-
-if TYPE_CHECKING:
-    from sightline.modules.token_pooling import TokenPooling
 
 PRECISIONS = ("float32", "float16", "int8", "binary")
 
@@ -76,12 +73,6 @@ class VectorOptions:
             raise SearchIndexError(f"prefixes of {precision} token vectors are not kept; leave dims out")
         self.plan().check(layout)
         return layout
-
-    def pooling(self) -> TokenPooling | None:
-        """What merges tokens, if anything does."""
-        from sightline.modules.token_pooling import TokenPooling
-
-        return TokenPooling(self.token_pooling) if self.token_pooling > 1 else None
 
     def _further(self, encoder: Any, kept: int) -> tuple[int, ...]:
         """Prefixes besides the widest, in descending order."""

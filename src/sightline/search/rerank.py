@@ -10,8 +10,8 @@ import numpy as np
 from sightline.errors import InputError, SearchIndexError
 from sightline.inputs.parse import parse
 from sightline.search.index import SearchIndex
+from sightline.search.matches import Match
 from sightline.search.pages import StoredPage
-from sightline.search.table import Match
 
 if TYPE_CHECKING:
     from sightline.models.reranker import Reranker

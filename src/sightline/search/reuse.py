@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sightline.errors import SearchIndexError
 from sightline.search import facts as store
 from sightline.search.folders import Folder
+from sightline.search.layout import Layout
 from sightline.search.pages import PageRecord, content_key, stamp_of
 from sightline.search.recipe import Recipe
 from sightline.search.table import PageTable
@@ -31,9 +32,10 @@ class Kept:
         folder: the index.
         recipe: what they were made by.
         versions: where to look; the first that has a page gives its vector.
+        layout: how vectors have to be kept there; codes of other ranges are not copied.
     """
 
-    def __init__(self, folder: Folder, recipe: Recipe, versions: Iterable[str]) -> None:
+    def __init__(self, folder: Folder, recipe: Recipe, versions: Iterable[str], layout: Layout) -> None:
         self._recipe = recipe
         self._tables: list[PageTable] = []
         self._rows: dict[bytes, tuple[int, int]] = {}
@@ -41,7 +43,9 @@ class Kept:
             if store.read_recipe(folder, version) != recipe.to_json():
                 continue
             try:
-                table = PageTable.open(folder, version, recipe.similarity)
+                table = PageTable.open_unfinished(folder, version)
+                if table.layout.metadata() != layout.metadata():
+                    continue
                 found = list(table.keys(recipe.fields))
             except SearchIndexError as error:
                 logger.warning("%s: version %s is not copied from: %s", folder.uri, version, error)

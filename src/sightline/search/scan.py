@@ -74,6 +74,14 @@ class Scan:
         scores_qk, found_qk = best.merged()
         return scores_qk.numpy(), np.concatenate(rows)[found_qk.numpy()]
 
+    def counts(self) -> tuple[int, int]:
+        """Pages that have vectors, and their tokens (or vectors, where a page has one)."""
+        pages = tokens = 0
+        for rows_n, block in self._blocks(None):
+            pages += len(rows_n)
+            tokens += len(block.flatten()) if self.column.tokens else len(block)
+        return pages, tokens
+
     def compared(self, queries: Embeddings, block: pa.Array, dim: int | None = None) -> Tensor:
         """(q, n) scores of queries with stored vectors without null; larger is nearer."""
         import torch

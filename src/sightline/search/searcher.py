@@ -18,11 +18,11 @@ from sightline.search.filters import Filter
 from sightline.search.fusing import Fusion, check_weights
 from sightline.search.heat import MODELS, HeatMap, HeatSettings, heat_map
 from sightline.search.index import SearchIndex, open_index
+from sightline.search.matches import Match
 from sightline.search.query import Query, as_embeddings, embed_query, read_query
 from sightline.search.rerank import check_depth, check_reranker, page_value, reranked
 from sightline.search.results import Hit, SearchResults, check_request, document_filter
 from sightline.search.snippets import snippet
-from sightline.search.table import Match
 from sightline.search.word_boxes import PlacedWord, original_of, placed_words
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Searcher:
             limit = max(wide, self.depth) if mode == "hybrid" else wide
             near: list[Match] = []
             if mode != "text":
-                near = self._by_vector(asked, vector, limit, known, timings)
+                near = self._by_vector(asked, vector, limit, known, dim, timings)
             worded: list[Match] = []
             if mode != "vector" and asked.words:
                 with _timed(timings, "text"):
@@ -229,10 +229,9 @@ class Searcher:
         return [] if pdf is None else placed_words(pdf, page.page, page.text)
 
     def _check_dim(self, dim: int | None) -> None:
-        if dim is not None and dim != self.index.facts.dim:
-            raise SearchIndexError(
-                f"this index can be searched with {self.index.facts.dim} dimensions, not {dim}"
-            )
+        if dim is not None and dim not in self.index.dims:
+            known = " or ".join(map(str, self.index.dims))
+            raise SearchIndexError(f"this index can be searched with {known} dimensions, not {dim}")
 
     def _reranker(self, rerank: bool | None) -> Reranker | None:
         if rerank and self.reranker is None:
@@ -245,6 +244,7 @@ class Searcher:
         vector: np.ndarray | None,
         limit: int,
         where: Filter,
+        dim: int | None,
         timings: dict[str, float],
     ) -> list[Match]:
         if vector is None:
@@ -252,7 +252,7 @@ class Searcher:
             with _timed(timings, "encode"), self._models:
                 vector = embed_query(self.encoder, query)
         with _timed(timings, "vector"):
-            return self.index.nearest(vector, limit, where)
+            return self.index.nearest(vector, limit, where, dim=dim)
 
     def _fused(
         self, vector: list[Match], text: list[Match], mode: str, fusion: Fusion, limit: int

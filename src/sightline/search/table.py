@@ -1,30 +1,34 @@
-"""The Lance table of pages: the one place that speaks LanceDB.
+"""The Lance table of pages: how it is written and read; how vectors are found in it is in `nearest` and below.
 
-Shape letters: D vector components, N rows added.
+Shape letters: D vector components, T tokens, N rows added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sightline.errors import SearchIndexError, SightlineError
-from sightline.search.facts import place_of, unwritable
+from sightline.errors import SearchIndexError
+from sightline.search.approximate import Approximate, Plan
+from sightline.search.facts import place_of
 from sightline.search.filters import Filter, condition, facets_of, read_metadata, stored_metadata
 from sightline.search.folders import Folder
+from sightline.search.lance import NAME, STAGED, connected, created, place_in, reading, writing
+from sightline.search.layout import Layout
+from sightline.search.matches import Match, ordered
+from sightline.search.nearest import Nearest
 from sightline.search.pages import Fields, PageRecord, StoredPage, content_key, stamp_of
+from sightline.search.settling import ranges_of, settled_batches
+from sightline.search.tuning import tuned
 from sightline.search.words import TOKENIZER, clean, fold, query_terms
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-NAME = "pages"
-# Lance's names; with unit vectors dot is the cosine, and the cheaper of the two.
-METRICS = {"cosine": "dot", "dot": "dot", "euclidean": "l2"}
+    from sightline.types import Embeddings
+
 FULL_TEXT = {**TOKENIZER, "with_position": True}
 _FACTS = [
     "page_id",
@@ -42,36 +46,31 @@ _FACTS = [
 _INDEXED_PAGES = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One row found by a single ranking: Lance's row id, place of the page in the index, page id, score."""
-
-    row: int
-    position: int
-    page_id: str
-    score: float
-
-
 class PageTable:
     """Pages with vectors and words in the Lance table of one folder.
 
     Args:
         folder: of the index.
         version: the version whose ``pages.lance`` it is.
-        similarity: ``"cosine"``, ``"dot"`` or ``"euclidean"``.
         table: the open LanceDB table.
+        approximate: how its vectors are searched where not all are compared.
     """
 
-    def __init__(self, folder: Folder, version: str, similarity: str, table: Any) -> None:
-        self.place = _place(folder, version)
-        self._metric = METRICS[similarity]
+    def __init__(
+        self, folder: Folder, version: str, table: Any, approximate: Sequence[Approximate] = ()
+    ) -> None:
+        self.folder, self.version = folder, version
+        self.place = place_in(folder, version)
         self._table = table
+        self.layout = Layout.read(table.schema.metadata)
+        self._near = Nearest(table, self.layout, {how.dim: how for how in approximate})
 
     @classmethod
-    def create(cls, folder: Folder, version: str, similarity: str, dim: int) -> PageTable:
-        """An empty table in place of what may be there."""
-        import lancedb
+    def create(cls, folder: Folder, version: str, layout: Layout) -> PageTable:
+        """An empty table in place of what may be there; of floats first, where int8 has no ranges yet."""
         import pyarrow as pa
+
+        kept = layout.staged() if layout.unsettled else layout
 
         schema = pa.schema(
             [
@@ -89,35 +88,42 @@ class PageTable:
                 ("metadata", pa.string()),
                 ("facets", pa.list_(pa.string())),
                 ("stamp", pa.string()),
-                ("vector", pa.list_(pa.float32(), dim)),
-            ]
+                *((column.name, column.type()) for column in kept.columns),
+            ],
+            metadata=kept.metadata(),
         )
-        place = _place(folder, version)
-        with _writing(place):
-            # Lance's own "overwrite" keeps what it cannot read and warns where there is nothing.
-            folder.remove(f"{place_of(version)}/{NAME}.lance")
-            options = None if folder.options is None else dict(folder.options)
-            table = lancedb.connect(place, storage_options=options).create_table(NAME, schema=schema)
-        return cls(folder, version, similarity, table)
+        with writing(place_in(folder, version)):
+            name = STAGED if layout.unsettled else NAME
+            return cls(folder, version, created(folder, version, name, schema))
 
     @classmethod
-    def open(cls, folder: Folder, version: str, similarity: str) -> PageTable:
+    def open(
+        cls, folder: Folder, version: str, approximate: Sequence[Approximate] = (), *, name: str = NAME
+    ) -> PageTable:
         """The table that is there.
 
         Raises:
             SearchIndexError: there is none, or Lance cannot read it.
         """
-        import lancedb
-
-        place = _place(folder, version)
-        if f"{NAME}.lance" not in folder.names(place_of(version)):
+        place = place_in(folder, version)
+        if f"{name}.lance" not in folder.names(place_of(version)):
             raise SearchIndexError(
-                f"{place} has no {NAME}.lance; build the index again with `sightline index`"
+                f"{place} has no {name}.lance; build the index again with `sightline index`"
             )
-        with _reading(place):
-            options = None if folder.options is None else dict(folder.options)
-            table = lancedb.connect(place, storage_options=options).open_table(NAME)
-            return cls(folder, version, similarity, table)
+        with reading(place):
+            return cls(folder, version, connected(folder, version).open_table(name), approximate)
+
+    @classmethod
+    def open_unfinished(cls, folder: Folder, version: str) -> PageTable:
+        """The table of a version that may be on its way.
+
+        Raises:
+            SearchIndexError: there is none, or Lance cannot read it.
+        """
+        try:
+            return cls.open(folder, version)
+        except SearchIndexError:
+            return cls.open(folder, version, name=STAGED)
 
     def __len__(self) -> int:
         return int(self._table.count_rows())
@@ -142,13 +148,13 @@ class PageTable:
 
     def _column(self, name: str) -> pa.Array:
         """A column of all pages, in their order."""
-        with _reading(self.place):
+        with reading(self.place):
             table = self._table.search().select(["position", name]).limit(len(self)).to_arrow()
         return table.sort_by("position")[name].combine_chunks()
 
     def all_pages(self) -> Iterator[tuple[StoredPage, str]]:
         """Every page with the stamp of its image, in their order."""
-        with _reading(self.place):
+        with reading(self.place):
             query = self._table.search().select(["position", "stamp", *_FACTS]).limit(len(self))
             table = query.to_arrow().sort_by("position").drop_columns(["position"])
         for batch in table.to_batches():
@@ -163,7 +169,7 @@ class PageTable:
 
     def keys(self, fields: Fields) -> Iterator[tuple[bytes, int]]:
         """What the vector of each page was made from (`pages.content_key`), and its row; of pages that have one."""
-        with _reading(self.place):
+        with reading(self.place):
             query = (
                 self._table.search().where("vector IS NOT NULL").select(["text", "stamp"]).with_row_id(True)
             )
@@ -176,17 +182,16 @@ class PageTable:
         """The columns of vectors of these rows, in their order, as `add` takes them."""
         import pyarrow as pa
 
-        with _reading(self.place):
-            table = self._table.take_row_ids(list(rows)).select(["vector"]).with_row_id().to_arrow()
+        with reading(self.place):
+            names = [column.name for column in self.layout.columns]
+            table = self._table.take_row_ids(list(rows)).select(names).with_row_id().to_arrow()
         place = {row: number for number, row in enumerate(table["_rowid"].to_pylist())}
         order = pa.array([place[row] for row in rows])
-        return {"vector": table["vector"].combine_chunks().take(order)}
+        return {name: table[name].combine_chunks().take(order) for name in names}
 
     def arrays(self, vectors: Sequence[np.ndarray | None]) -> dict[str, pa.Array]:
-        """The columns of vectors for new pages: a vector (D,) for each, None for a page that has none."""
-        import pyarrow as pa
-
-        return {"vector": pa.array(vectors, type=self._table.schema.field("vector").type)}
+        """The columns of vectors for new pages: (>= D,) or (T, >= D) for each, None for a page that has none."""
+        return self.layout.arrays(vectors)
 
     def add(
         self,
@@ -227,28 +232,73 @@ class PageTable:
             vectors[field.name] if field.name in vectors else pa.array(columns[field.name], type=field.type)
             for field in schema
         ]
-        with _writing(self.place):
+        with writing(self.place):
             self._table.add(pa.Table.from_arrays(arrays, schema=schema))
 
-    def finish(self) -> None:
-        """Merge the pieces of the batches into large files, then build the full-text index."""
+    def finish(
+        self, layout: Layout, plan: Plan | None = None, questions: Sequence[np.ndarray] = ()
+    ) -> list[Approximate]:
+        """Merge the pieces of the batches into large files, then build the indexes of words and vectors.
+
+        Args:
+            layout: as the version is to be; int8 gets its ranges here.
+            plan: how vectors are to be searched; by default as suits their number.
+            questions: vectors of questions, by which recall is measured.
+
+        Returns:
+            How each prefix is searched, where not all vectors are compared.
+        """
         from lancedb.index import FTS
 
-        with _writing(self.place):
+        with writing(self.place):
+            if layout.unsettled and self.layout == layout.staged():
+                self._settle(layout)
+            self.folder.remove(f"{place_of(self.version)}/{STAGED}.lance")
             # Nobody else reads an unfinished version, so what a killed run left behind can go at once.
             self._table.optimize(cleanup_older_than=timedelta(milliseconds=1), delete_unverified=True)
             self._table.create_index("words", config=FTS(**FULL_TEXT), replace=True)
             if len(self) >= _INDEXED_PAGES:
                 for column, config in _filter_indexes().items():
                     self._table.create_index(column, config=config, replace=True)
+            approximate = tuned(self._table, self.layout, plan or Plan(), questions)
+        self._near = Nearest(self._table, self.layout, approximate)
+        return list(approximate.values())
 
-    def nearest(self, vector_D: np.ndarray, limit: int, where: Filter | None = None) -> list[Match]:
-        """The ``limit`` pages of highest similarity, by comparing all vectors; best first."""
-        query = self._table.search(vector_D, vector_column_name="vector").distance_type(self._metric)
-        found = self._ranked(query, "_distance", limit, where)
-        if self._metric == "dot":
-            return _ordered(found, lambda distance: 1.0 - distance)
-        return _ordered(found, lambda distance: -(max(distance, 0.0) ** 0.5))
+    def _settle(self, layout: Layout) -> None:
+        """Write the table again in its own layout, in one commit, now that all vectors are there."""
+        import pyarrow as pa
+
+        settled = layout.settled(ranges_of(self._table, self.layout, layout))
+        facts = [field for field in self._table.schema if field.name not in _names(self.layout)]
+        fields = [*facts, *(pa.field(column.name, column.type()) for column in settled.columns)]
+        schema = pa.schema(fields, metadata=settled.metadata())
+        batches = settled_batches(self._table, self.layout, settled, schema)
+        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        self._table = created(self.folder, self.version, NAME, schema, reader)
+        self.layout = settled
+
+    def nearest(
+        self,
+        query: np.ndarray,
+        limit: int,
+        where: Filter | None = None,
+        *,
+        dim: int | None = None,
+        exact: bool = False,
+    ) -> list[Match]:
+        """The ``limit`` pages of highest similarity, best first; arguments and errors as of `Nearest.search`."""
+        with reading(self.place):
+            return self._near.search(query, limit, condition(where), dim=dim, exact=exact)
+
+    def bytes_per_page(self) -> float:
+        """What the vectors of a page take, those of all prefixes together; the mean over the pages that have any."""
+        with reading(self.place):
+            return self._near.bytes_per_page()
+
+    def embeddings(self, page_ids: Sequence[str]) -> Embeddings:
+        """The widest vectors of pages in float32, in the order of their ids; as of `Nearest.vectors`."""
+        with reading(self.place):
+            return self._near.vectors([clean(page_id) for page_id in page_ids])
 
     def matching(self, text: str, limit: int, where: Filter | None = None) -> list[Match]:
         """The ``limit`` pages of highest BM25 over the words of ``text``, best first; pages share >= 1 word.
@@ -261,13 +311,13 @@ class PageTable:
         if not words.strip():
             return []
         query = self._table.search(MatchQuery(words, "words"))  # type: ignore[call-arg]
-        return _ordered(self._ranked(query, "_score", limit, where), float)
+        return self._ranked(query, limit, where)
 
     def pages(self, rows: Sequence[int]) -> list[StoredPage]:
         """The pages of these row ids, in their order."""
         if not rows:
             return []
-        with _reading(self.place):
+        with reading(self.place):
             table = self._table.take_row_ids(list(rows)).select(_FACTS).with_row_id().to_arrow()
         by_row = {entry.pop("_rowid"): entry for entry in table.to_pylist()}
         return [_stored_page(by_row[row]) for row in rows]
@@ -284,16 +334,17 @@ class PageTable:
     def _equal(self, column: str, value: str, limit: int) -> list[StoredPage]:
         from lancedb.expr import col, lit
 
-        with _reading(self.place):
+        with reading(self.place):
             query = self._table.search().where(col(column).eq(lit(clean(value)))).select(_FACTS).limit(limit)
             return [_stored_page(entry) for entry in query.to_arrow().to_pylist()]
 
-    def _ranked(self, query: Any, column: str, limit: int, where: Filter | None) -> pa.Table:
+    def _ranked(self, query: Any, limit: int, where: Filter | None) -> list[Match]:
         if (wanted := condition(where)) is not None:
             query = query.where(wanted, prefilter=True)
-        selected = query.select(["position", "page_id", column]).with_row_id(True).limit(limit)
-        with _reading(self.place):
-            return selected.to_arrow().rename_columns({column: "score"})
+        names = ["_rowid", "position", "page_id", "_score"]
+        with reading(self.place):
+            found = query.select(names[1:]).with_row_id(True).limit(limit).to_arrow()
+        return ordered(Match(*facts) for facts in zip(*(found[name].to_pylist() for name in names)))
 
 
 def _filter_indexes() -> dict[str, Any]:
@@ -313,41 +364,5 @@ def _stored_page(entry: Mapping[str, Any]) -> StoredPage:
     return StoredPage(**{**entry, "metadata": read_metadata(entry["metadata"])})
 
 
-def _ordered(found: pa.Table, score: Any) -> list[Match]:
-    """Matches, best first; equal scores in the order of the pages, whatever order Lance found them in."""
-    matches = [
-        Match(entry["_rowid"], entry["position"], entry["page_id"], score(entry["score"]))
-        for entry in found.to_pylist()
-    ]
-    return sorted(matches, key=lambda match: (-match.score, match.position))
-
-
-@contextmanager
-def _reading(place: str) -> Iterator[None]:
-    """Lance's errors on reading (files lost or overwritten) as one sentence."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SearchIndexError(
-            f"{place}/{NAME}.lance cannot be read ({_first_line(error)}); delete the index's folder and "
-            f"build it again with `sightline index`"
-        ) from error
-
-
-@contextmanager
-def _writing(place: str) -> Iterator[None]:
-    """Lance's errors on writing (disk full, no permission) as one sentence."""
-    try:
-        yield
-    except SightlineError:
-        raise
-    except (OSError, RuntimeError) as error:
-        raise unwritable(place, _first_line(error)) from error
-
-
-def _place(folder: Folder, version: str) -> str:
-    return f"{folder.uri}/{place_of(version)}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _names(layout: Layout) -> set[str]:
+    return {column.name for column in layout.columns}

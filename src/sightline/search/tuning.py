@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sightline.search.approximate import SAMPLE, TOP, Approximate, Effort, Plan, build, choose, efforts
+from sightline.search.approximate import (
+    SAMPLE,
+    TOP,
+    Approximate,
+    Effort,
+    Plan,
+    build,
+    choose,
+    efforts,
+    spread,
+)
 from sightline.search.layout import Layout
 from sightline.search.matches import METRICS, Match
 from sightline.search.nearest import Nearest
@@ -140,22 +150,17 @@ def _shortlist(layout: Layout, dim: int) -> tuple[str, str]:
 def _queries(nearest: Nearest, table: Any, layout: Layout, questions: Sequence[np.ndarray]) -> Queries:
     """Questions where there are enough to halve, else pages spread evenly over the index."""
     if len(questions) >= SAMPLE // 8:
-        kept = [questions[place] for place in _spread(len(questions), SAMPLE)]
+        kept = [questions[place] for place in spread(len(questions), SAMPLE)]
         return Queries(kept, [None] * len(kept))
     column = layout.original or layout.column()
     rows = table.search().where(f"{column.name} IS NOT NULL").select(["position"]).with_row_id(True)
     row_ids = rows.limit(table.count_rows()).to_arrow()["_rowid"].to_pylist()
-    chosen = [row_ids[place] for place in _spread(len(row_ids), SAMPLE)]
+    chosen = [row_ids[place] for place in spread(len(row_ids), SAMPLE)]
     found: pa.Table = table.take_row_ids(chosen).select(["page_id", column.name]).to_arrow()
     vectors = column.read(found[column.name].combine_chunks())
     if layout.tokens:
         given = [tokens_tD.numpy() for tokens_tD in vectors.tokens()]
-        given = [tokens_tD[_spread(len(tokens_tD), _TOKENS)] for tokens_tD in given]
+        given = [tokens_tD[spread(len(tokens_tD), _TOKENS)] for tokens_tD in given]
     else:
         given = list(vectors.values.numpy())
     return Queries(given, found["page_id"].to_pylist())
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """Up to ``wanted`` places among ``count``, evenly spaced."""
-    return list(range(count)) if count <= wanted else np.linspace(0, count - 1, wanted).astype(int).tolist()
