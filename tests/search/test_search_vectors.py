@@ -141,14 +141,12 @@ def test_pages_without_a_vector_are_never_found(tmp_path: Path) -> None:
 def test_filters_leave_what_they_say_in_memory_and_from_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lancedb.expr import col
-
     pages = clustered(60)
     layout = settled(Layout((DIM,), "int8"), pages)
     table = table_of(tmp_path, layout, list(pages))
     whole = found(Nearest(table, layout), pages[5], 60)
     expected = [number for number in whole if number < 25]
-    where = col("position").lt(25)
+    where = "position < 25"
     loaded = Nearest(table, layout)
     loaded.search(pages[5], 1)
     assert found(loaded, pages[5], 60, where=where) == expected
@@ -157,7 +155,7 @@ def test_filters_leave_what_they_say_in_memory_and_from_disk(
     unkept = Nearest(table, layout)
     assert found(unkept, pages[5], 60) == whole
     assert found(unkept, pages[5], 60, where=where) == expected
-    assert found(unkept, pages[5], 60, where=col("position").lt(0)) == []
+    assert found(unkept, pages[5], 60, where="position < 0") == []
 
 
 def token_pages(count: int, *, seed: int = 0, most: int = 12) -> list[np.ndarray]:
@@ -264,23 +262,21 @@ def test_an_approximate_search_finds_what_it_says(
 
 
 def test_without_questions_pages_are_asked_for_and_do_not_count_themselves(tmp_path: Path) -> None:
-    pages = clustered(800)
+    pages = clustered(240)
     layout = Layout((DIM,))
     (facts,) = tuned(table_of(tmp_path, layout, list(pages)), layout, Plan("ivf", 0.9)).values()
-    assert (facts.queries, facts.sample) == ("pages", 200)
+    assert (facts.queries, facts.sample) == ("pages", 120)
     assert facts.recall >= 0.85
 
 
 def test_few_filtered_pages_are_all_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lancedb.expr import col
-
-    pages = clustered(2000)
+    pages = clustered(1000)
     layout = Layout((DIM,))
     table = table_of(tmp_path, layout, list(pages))
-    nearest = Nearest(table, layout, tuned(table, layout, Plan("ivf", 0.5)))
+    nearest = Nearest(table, layout, tuned(table, layout, Plan("ivf", 0.5), list(clustered(50, seed=3))))
     exact = Nearest(table, layout)
     query = clustered(1, seed=7)[0]
-    few = col("position").lt(40)
+    few = "position < 40"
     assert found(nearest, query, 40, where=few) == found(exact, query, 40, where=few)
     # Through the index a filter holds too, and there are always as many pages as asked for.
     monkeypatch.setattr(searching, "FEW", 10)
@@ -289,15 +285,16 @@ def test_few_filtered_pages_are_all_compared(tmp_path: Path, monkeypatch: pytest
 
 
 def test_large_collections_of_token_vectors_are_shortlisted(tmp_path: Path) -> None:
-    pages = token_pages(400, most=20)
+    pages, questions = token_pages(150), token_pages(60, seed=300)
     layout = Layout((16,), "float16", "maxsim")
     table = table_of(tmp_path, layout, list(pages))
     assert tuned(table, layout, Plan()) == {}
-    approximate = tuned(table, layout, Plan("ivf", 0.9))
+    approximate = tuned(table, layout, Plan("ivf", 0.9), questions)
     facts = approximate[16]
+    assert (facts.index, facts.queries) == ("IVF_SQ", "questions")
     assert facts.recall >= 0.85
     query = token_pages(1, seed=777)[0]
-    exact = {m.position: m.score for m in Nearest(table, layout).search(query, 400)}
+    exact = {m.position: m.score for m in Nearest(table, layout).search(query, 150)}
     for match in Nearest(table, layout, approximate).search(query, 10):
         assert match.score == pytest.approx(exact[match.position], abs=1e-5)
 

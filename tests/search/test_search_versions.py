@@ -78,7 +78,7 @@ def test_pruning_keeps_the_open_version_and_the_newest(index: Path) -> None:
     assert [one.version for one in list_versions(index)] == [opened]
     assert [entry.name for entry in (index / "versions").iterdir()] == [opened]
     assert json.loads((index / "index.json").read_text()) == {
-        "format": 2, "version": opened, "previous": "", "beside": [],
+        "format": 3, "version": opened, "previous": "", "beside": [],
     }  # fmt: skip
     assert prune_versions(index, 3) == []
     with pytest.raises(SearchIndexError, match="no version before"):

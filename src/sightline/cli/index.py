@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from sightline.search.index import SearchIndex
+    from sightline.search.options import VectorOptions
 
 
 class View(StrEnum):
@@ -18,6 +19,24 @@ class View(StrEnum):
     text = "text"
     image = "image"
     both = "both"
+
+
+class Kept(StrEnum):
+    """Numbers that vectors are kept in."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+    binary = "binary"
+
+
+class Ann(StrEnum):
+    """How vectors are searched."""
+
+    auto = "auto"
+    exact = "exact"
+    ivf = "ivf"
+    hnsw = "hnsw"
 
 
 def index(
@@ -36,6 +55,37 @@ def index(
         View | None, typer.Option(help="What of a page is embedded; by default all the model takes.")
     ] = None,
     dim: Annotated[int | None, typer.Option(metavar="N", min=1, help="Keep the first N dimensions.")] = None,
+    dims: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Prefixes of the vectors to search besides; by default those the model was trained with.",
+        ),
+    ] = None,
+    precision: Annotated[
+        Kept | None,
+        typer.Option(help="Numbers the vectors are kept in; by default float32, token vectors float16."),
+    ] = None,
+    rescore: Annotated[
+        bool,
+        typer.Option(
+            "--rescore", help="Keep float16 originals beside int8 or binary, to order what they find."
+        ),
+    ] = False,
+    token_pooling: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=1, help="Of a model with a vector per token: merge N tokens into one."),
+    ] = None,
+    ann: Annotated[
+        Ann | None,
+        typer.Option(
+            help="Compare all vectors, or go by an index; by default (auto) by the number of pages."
+        ),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="Recall@10 against exact search that an index has to reach. [0.95]"),
+    ] = None,
     add: Annotated[
         bool,
         typer.Option("--add", help="Add these documents to those of the index, or replace them there."),
@@ -60,8 +110,13 @@ def index(
 
     pages = Dataset.load(dataset)
     opened = open_index(output) if add or (model is None and open_version(output)) else None
-    if add and (fields or dim):
-        raise ConfigError("--add embeds as the index was built; leave out --fields and --dim")
+    options = _vector_options(dims, precision, rescore, token_pooling, ann, recall)
+    if add and (fields or dim or options):
+        raise ConfigError(
+            "--add embeds as the index was built; leave out what says how vectors are made or kept"
+        )
+    if opened and not options:
+        options = opened.vector_facts.options
     name = model or (opened.facts.model if opened else "")
     if not name:
         raise ConfigError(f"{output} does not say which model makes it; give it with --model")
@@ -79,10 +134,35 @@ def index(
             dim=dim,
             model=place,
             switch=not no_switch,
+            vectors=options,
         )
     show_built(
         built, output, as_json=as_json, opened=not no_switch or open_version(output) == built.facts.version
     )
+
+
+def _vector_options(
+    dims: str | None,
+    precision: Kept | None,
+    rescore: bool,
+    token_pooling: float | None,
+    ann: Ann | None,
+    recall: float | None,
+) -> VectorOptions | None:
+    """The options given, None where none was."""
+    from sightline.cli.console import numbers_of
+    from sightline.search.options import VectorOptions
+
+    given = {
+        "dims": None if dims is None else tuple(numbers_of(dims, "--dims")),
+        "precision": precision.value if precision else None,
+        "rescore": rescore or None,
+        "token_pooling": token_pooling,
+        "ann": ann.value if ann else None,
+        "recall": recall,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return VectorOptions(**given) if given else None  # type: ignore[arg-type]
 
 
 def show_built(built: SearchIndex, output: str, *, as_json: bool, opened: bool) -> None:
@@ -102,6 +182,8 @@ def show_built(built: SearchIndex, output: str, *, as_json: bool, opened: bool) 
         f"{output}: {facts.pages:,} pages of {facts.documents:,} documents{without}, "
         f"{facts.dim} dimensions, pages as {facts.fields}"
     )
+    for line in built.vector_facts.sentences():
+        typer.echo(line)
     typer.echo(f"{built.changes}, version {facts.version}")
     if opened:
         typer.echo(f'Next: sightline search {output} "your question"')

@@ -25,6 +25,8 @@ TOP = 10
 # From so many pages on "auto" builds an index; measured in docs/benchmarks.md.
 PAGES, TOKEN_PAGES = 100_000, 2_000
 SAMPLE = 400
+# Exact search keeps a column of vectors in memory up to so many bytes.
+KEPT = 2**29
 # Rows that the centres of an IVF index are learnt from, per centre; more change little.
 _PER_CENTRE, _ROUNDS = 64, 20
 # Candidates where nothing less is enough.
@@ -116,7 +118,9 @@ class Plan:
     def wanted(self, layout: Layout, pages: int) -> bool:
         """Whether so many pages are searched approximately."""
         if self.kind == "auto":
-            return pages >= (TOKEN_PAGES if layout.tokens else PAGES)
+            limit = TOKEN_PAGES if layout.tokens else PAGES
+            # What does not stay in memory is read from the disk by every exact search.
+            return pages >= limit or pages * layout.column().bytes_per_vector > KEPT
         return self.kind != "exact"
 
     def indexed(self, layout: Layout, pages: int) -> bool:
@@ -183,7 +187,7 @@ def choose(
     search: Callable[[Effort, int], Sequence[str]],
     truth: Sequence[Sequence[str]],
     target: float,
-) -> tuple[Effort, float, float]:
+) -> tuple[Effort, float, float, float]:
     """The least effort that reaches ``target``, or the one that came nearest.
 
     Args:
@@ -193,14 +197,13 @@ def choose(
         target: recall to reach on the even queries, by more than one standard error.
 
     Returns:
-        The effort, its recall on the odd queries, and the median milliseconds of a search.
+        The effort, its recall on the odd queries with one standard error, and the median milliseconds of a search.
     """
     even, odd = range(0, len(truth), 2), range(1, len(truth), 2)
     best: tuple[float, Effort] | None = None
     for way in ways:
         found = [_recall(search(way, number), truth[number]) for number in even]
-        mean = sum(found) / len(found)
-        error = math.sqrt(sum((one - mean) ** 2 for one in found) / len(found) ** 2)
+        mean, error = _mean(found)
         if best is None or mean > best[0]:
             best = (mean, way)
         if mean - error >= target:
@@ -211,7 +214,13 @@ def choose(
         begun = time.perf_counter()
         told.append(_recall(search(best[1], number), truth[number]))
         times.append(time.perf_counter() - begun)
-    return best[1], sum(told) / len(told), sorted(times)[len(times) // 2] * 1e3
+    return best[1], *_mean(told), sorted(times)[len(times) // 2] * 1e3
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error."""
+    mean = sum(values) / len(values)
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in values)) / len(values)
 
 
 def _recall(found: Sequence[str], truth: Sequence[str]) -> float:

@@ -31,7 +31,6 @@ from sightline.types import Embeddings
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from lancedb.expr import Expr
 
 FEW = 10_000
 """A filter that leaves so many pages or fewer is searched exactly."""
@@ -62,7 +61,7 @@ class Nearest:
         self,
         query: np.ndarray,
         limit: int,
-        where: Expr | None = None,
+        where: str | None = None,
         *,
         dim: int | None = None,
         exact: bool = False,
@@ -133,7 +132,7 @@ class Nearest:
             return column.cut(Embeddings(values))
         return Embeddings(values, torch.ones(values.shape[:2], dtype=torch.bool))
 
-    def exact(self, asked: Embeddings, limit: int, dim: int, where: Expr | None = None) -> list[list[Match]]:
+    def exact(self, asked: Embeddings, limit: int, dim: int, where: str | None = None) -> list[list[Match]]:
         """The nearest of each of some queries, as `asked` makes them."""
         column = self.layout.column(dim)
         better = self._better(dim)
@@ -150,7 +149,7 @@ class Nearest:
         return found
 
     def approximately(
-        self, asked: Embeddings, limit: int, dim: int, how: Approximate, where: Expr | None = None
+        self, asked: Embeddings, limit: int, dim: int, how: Approximate, where: str | None = None
     ) -> list[Match]:
         """The nearest of one query, by an approximate index."""
         column = self.layout.column(dim)
@@ -176,7 +175,7 @@ class Nearest:
         return self._reordered(asked, query.limit(wide).to_arrow(), better, dim)[:limit]
 
     def _by_lance(
-        self, asked: Embeddings, limit: int, column: Column, how: Approximate, where: Expr | None
+        self, asked: Embeddings, limit: int, column: Column, how: Approximate, where: str | None
     ) -> list[Match]:
         """By Lance's own comparison of float vectors."""
         metric = METRICS[self.layout.similarity]
@@ -193,14 +192,15 @@ class Nearest:
         return _matches(found, scores_n.tolist())
 
     def _lance(
-        self, column: str, query_V: np.ndarray, metric: str, how: Approximate, where: Expr | None
+        self, column: str, query_V: np.ndarray, metric: str, how: Approximate, where: str | None
     ) -> Any:
         query = self._table.search(query_V, vector_column_name=column).distance_type(metric).with_row_id(True)
         if not how.index:
             query = query.bypass_vector_index()
         else:
             # A filter may leave the partitions looked at empty; then Lance goes on to further ones.
-            query = query.minimum_nprobes(how.nprobes).maximum_nprobes(how.partitions)
+            most = how.nprobes if where is None else how.partitions
+            query = query.minimum_nprobes(how.nprobes).maximum_nprobes(most)
             if how.ef:
                 query = query.ef(how.ef)
         return query if where is None else query.where(where, prefilter=True)
@@ -240,7 +240,7 @@ class Nearest:
             return self._table.search().select(names).with_row_id(True).limit(1).to_arrow().slice(0, 0)
         return self._table.take_row_ids(rows).select(names).with_row_id().to_arrow()
 
-    def _few(self, where: Expr) -> bool:
+    def _few(self, where: str) -> bool:
         found = self._table.search().where(where).select(["position"]).limit(FEW + 1).to_arrow()
         return len(found) <= FEW
 

@@ -16,18 +16,16 @@ import numpy as np
 
 from sightline.evaluation.best import Best
 from sightline.evaluation.quantized import Bits, Codes
+from sightline.search.approximate import KEPT
 from sightline.search.columns import Column
 from sightline.types import Embeddings
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from lancedb.expr import Expr
     from torch import Tensor
 
 # Rows that are read and compared at a time: of single vectors, of token vectors.
 _ROWS, _TOKEN_ROWS = 2**13, 64
-# Vectors of a column stay in memory up to so many bytes; beyond, every search reads them from the disk.
-KEPT = 2**29
 # Up to so many queries differing bits are counted; more are faster as products of signs.
 _COUNTED = 8
 
@@ -50,7 +48,7 @@ class Scan:
         self._too_large = False
 
     def search(
-        self, queries: Embeddings, k: int, where: Expr | None = None, *, dim: int | None = None
+        self, queries: Embeddings, k: int, where: str | None = None, *, dim: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The ``k`` nearest rows of each query, fewer where there are fewer.
 
@@ -106,7 +104,7 @@ class Scan:
             return queries.values @ values_nD.t()
         return -torch.cdist(queries.values, values_nD)
 
-    def _blocks(self, where: Expr | None) -> Iterator[tuple[np.ndarray, pa.Array]]:
+    def _blocks(self, where: str | None) -> Iterator[tuple[np.ndarray, pa.Array]]:
         """Row ids and vectors, without the pages that have none."""
         if where is None and not self._too_large:
             with self._lock:
@@ -135,7 +133,7 @@ class Scan:
             kept.append((rows_n, block))
         self._kept = kept
 
-    def _read(self, where: Expr | None) -> Iterator[tuple[np.ndarray, pa.Array]]:
+    def _read(self, where: str | None) -> Iterator[tuple[np.ndarray, pa.Array]]:
         import pyarrow.compute as pc
 
         query = self._table.search().select([self.column.name]).with_row_id(True)
@@ -149,7 +147,7 @@ class Scan:
                 rows_n = block["_rowid"].to_numpy().astype(np.int64)
                 yield rows_n, block[self.column.name]
 
-    def _rows(self, where: Expr) -> np.ndarray:
+    def _rows(self, where: str) -> np.ndarray:
         """Row ids of the pages that meet a condition."""
         query = self._table.search().where(where).select(["position"]).with_row_id(True)
         found: np.ndarray = query.limit(self._table.count_rows()).to_arrow()["_rowid"].to_numpy()

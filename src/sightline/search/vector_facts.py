@@ -8,6 +8,7 @@ from typing import Any
 
 from sightline.errors import SearchIndexError
 from sightline.search.approximate import Approximate, Plan
+from sightline.search.options import VectorOptions
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ class VectorFacts:
             raise SearchIndexError(
                 f"the index does not say how its vectors are searched ({error}); build it again with `sightline index`"
             ) from error
+
+    @property
+    def options(self) -> VectorOptions:
+        """What makes another version kept and searched like this one."""
+        return VectorOptions(
+            self.precision, self.dims[1:], self.rescore, self.token_pooling, self.plan.kind, self.plan.recall
+        )
 
     def sentences(self) -> list[str]:
         """What to tell a person, a line each."""

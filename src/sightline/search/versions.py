@@ -18,6 +18,7 @@ from sightline.search import facts as store
 from sightline.search.facts import FORMAT, VERSIONS, IndexFacts, damaged, read_object, write_object
 from sightline.search.folders import LOCK, SWITCH, Folder, LocalFolder, folder_at
 from sightline.search.table import PageTable
+from sightline.search.vector_facts import VectorFacts
 
 POINTER = "index.json"
 
@@ -136,7 +137,8 @@ def use_version(path: str | Path, version: str) -> str:
         pointer = needed_pointer(folder)
         chosen = find_version(folder, version)
         # A version that cannot be opened must not become the open one.
-        PageTable.open(folder, chosen, store.read_facts(folder, chosen).similarity)
+        VectorFacts.from_json(store.read_facts(folder, chosen).vectors)
+        PageTable.open(folder, chosen)
         write_pointer(folder, pointer.opening(chosen))
     return chosen
 
