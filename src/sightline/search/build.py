@@ -251,7 +251,7 @@ class Build:
             documents=len({record.document for record in self.records}),
             media_root=str(self.media_root or ""),
             full_text=FULL_TEXT,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
             sightline=__version__,
         )
 
