@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -22,7 +23,9 @@ from typer.testing import CliRunner
 from sightline.cli.main import app
 from sightline.models.encoder import Encoder
 from sightline.search.index import SearchIndex
-from support.services import make_index
+from sightline.serving.server import Server, listen
+from sightline.serving.settings import Settings
+from support.services import make_index, service_of
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +101,26 @@ def test_it_says_what_it_serves_and_drains(saved: SearchIndex) -> None:
     assert "page" not in [line.get("query") for line in logged]
 
 
-def test_a_second_signal_ends_it_at_once(saved: SearchIndex) -> None:
-    with serving(saved, "--log", "text") as (process, url, _):
-        place = httpx.URL(url)
-        with socket.create_connection((place.host, place.port or 80)) as connection:
-            connection.sendall(b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
-            time.sleep(0.3)
-            process.send_signal(signal.SIGTERM)
-            _until_refused(place)
-            assert process.poll() is None
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(15) == 130
+def test_a_second_signal_ends_it_at_once(small_index: SearchIndex, small_encoder: Encoder) -> None:
+    service = service_of(small_index, small_encoder)
+    server, listening = Server(service), listen(Settings(port=0))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    place = httpx.URL(f"http://127.0.0.1:{listening.getsockname()[1]}")
+    with socket.create_connection((place.host, place.port or 80)) as connection:
+        connection.sendall(b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        time.sleep(0.1)
+        server.handle_exit(signal.SIGTERM, None)
+        _until_refused(place)
+        assert service.draining
+        thread.join(0.5)
+        assert thread.is_alive()  # the request is waited for
+        server.handle_exit(signal.SIGTERM, None)
+        thread.join(15)
+        assert not thread.is_alive()
+        assert server.force_exit
 
 
 def test_a_taken_port_and_wrong_arguments_are_told(saved: SearchIndex, tmp_path: Path) -> None:

@@ -96,11 +96,8 @@ def test_switches_lose_nothing_and_mix_nothing(
         assert len(answers) >= REQUESTS
         assert {answer.status_code for answer in answers} == {200}
         expected = {
-            version: {page for page in pages}
-            for version, pages in (
-                (versions[0], [f"{name}#p{page}" for name in DOCUMENTS for page in range(PAGES)]),
-                (versions[1], [f"annual report.pdf#p{page}" for page in range(PAGES)]),
-            )
+            versions[0]: {f"{name}#p{page}" for name in DOCUMENTS for page in range(PAGES)},
+            versions[1]: {f"annual report.pdf#p{page}" for page in range(PAGES)},
         }
         for answer in answers:
             found = answer.json()

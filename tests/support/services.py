@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +13,7 @@ from sightline.search.index import SearchIndex, build_index
 from sightline.search.pages import PageRecord
 from sightline.serving.engine import Engine
 from sightline.serving.served import Served
-from sightline.serving.server import Server, listen
+from sightline.serving.server import running
 from sightline.serving.service import Service
 from sightline.serving.settings import Settings
 
@@ -29,6 +24,8 @@ DOCUMENTS = {
 }
 PAGES = 4
 SIZE = (120, 160)
+
+__all__ = ["DOCUMENTS", "PAGES", "SIZE", "make_index", "page_records", "running", "service_of"]
 
 
 def page_records(folder: Path) -> list[PageRecord]:
@@ -61,22 +58,3 @@ def service_of(
     feedback, source = settings.pop("feedback_store", None), settings.pop("source", None)
     engine = Engine(encoder, reranker)
     return Service(Settings(**settings), Served.of(index, engine), source=source, feedback=feedback)
-
-
-@contextmanager
-def running(service: Service) -> Iterator[str]:
-    """The address of a real server for ``service``, on a thread of this process."""
-    listening = listen(Settings(port=0))
-    server = Server(service)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        host, port = listening.getsockname()
-        yield f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive()

@@ -64,5 +64,6 @@ class Served:
 
 
 def public_name(model: str) -> str:
-    """A model's name without the folder it lies in; ``""`` stays."""
-    return PurePath(model).name if Path(model).is_absolute() else model
+    """A model's name without the folder it lies in; ``organization/name`` of the Hub stays whole."""
+    is_folder = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
+    return PurePath(model).name if is_folder else model

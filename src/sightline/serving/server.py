@@ -9,7 +9,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from types import FrameType
 
 import uvicorn
@@ -103,3 +105,19 @@ def run(service: Service, listening: socket.socket, *, on_ready: Callable[[], No
     sys.stderr.flush()
     # A model that is in the middle of something on its thread must not hold up the end.
     os._exit(130 if server.force_exit else 0)
+
+
+@contextlib.contextmanager
+def running(service: Service) -> Iterator[str]:
+    """The address of a server for ``service`` on a free port, on a thread of this process, until the block ends."""
+    listening = listen(replace(service.settings, port=0))
+    server = Server(service)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield replace(service.settings, port=listening.getsockname()[1]).url
+    finally:
+        server.should_exit = True
+        thread.join()
