@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline.documents import store
+from sightline.documents.negatives import carry_negatives
 from sightline.documents.records import PERSON, Document, Page, Question
 from sightline.errors import DataError
 from sightline.files import remove_unfinished
@@ -38,6 +39,7 @@ def add_questions(
     *,
     replace_origin: str | None = None,
     made_from: Mapping[str, str] | None = None,
+    keep_mined: bool = False,
 ) -> Added:
     """Put made questions into a finished dataset: all of them, or none where one of them is wrong.
 
@@ -51,6 +53,8 @@ def add_questions(
         replace_origin: take out all earlier questions of this origin first.
         made_from: page id -> content hash of the pages they were made from, to be compared with what the dataset
             holds now; None trusts the caller.
+        keep_mined: let negatives that were mined before stay good, see `carry_negatives`; else training with them is
+            refused until `sightline mine` has run again.
 
     Raises:
         DataError: the dataset cannot be read or written, another process writes it, or a question has no text, an
@@ -72,6 +76,8 @@ def add_questions(
         _check(root, fresh, known, documents, made_from)
         result = [*kept, *fresh]
         if result != earlier or store.read_head(root).get("counts", {}).get("questions") != len(result):
+            if keep_mined:
+                carry_negatives(root, earlier, result, documents.values())
             store.write_questions(root, result)
     gone = {item.id for item in earlier} - {item.id for item in result}
     before = {item.id for item in earlier}
@@ -104,6 +110,7 @@ def made_questions(
     except DataError as error:
         return (), (f"questions made earlier are lost: {error}",)
     now = {item.document: item for item in documents if item.status == "ok"}
+    readable = {page.page_id for item in documents for page in item.pages}
     kept: list[Question] = []
     lost: Counter[str] = Counter()
     for item in made:
@@ -115,7 +122,8 @@ def made_questions(
         if not present.issuperset(item.pages):
             lost[item.document] += 1
         elif item.id not in taken:
-            kept.append(replace(item, split=splits[item.document]))
+            left = tuple(name for name in item.negatives if name in readable)
+            kept.append(replace(item, split=splits[item.document], negatives=left))
     notes = []
     for name, count in sorted(lost.items()):
         why = "changed" if name in now else "is gone"
@@ -141,7 +149,7 @@ def _check(
     seen: set[str] = set()
     problems = []
     for item in questions:
-        missing = [name for name in item.page_ids if name not in pages]
+        missing = [name for name in (*item.page_ids, *item.negatives) if name not in pages]
         if item.id in known or item.id in seen:
             problems.append(f"question '{item.id}': another question has this id; ids must differ")
         elif not item.query.strip():

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sightline.documents import store
-from sightline.documents.negatives import Negatives, check_current, content_digest, read_negatives
+from sightline.documents.negatives import (
+    Negatives,
+    check_current,
+    content_digest,
+    has_negatives,
+    read_negatives,
+)
 from sightline.documents.records import Document, Page, Question
 from sightline.errors import DataError
 
@@ -121,6 +127,30 @@ class Dataset:
         check_current(self.root, found, split, self.content(split))
         return found
 
+    def negatives(self, split: str = "train") -> dict[tuple[str, str], tuple[str, ...]]:
+        """Pages that do not answer a question, by question id and right page, the hardest first.
+
+        What somebody said (`Question.negatives`) comes before what `sightline mine` has found. Pages that are gone, or
+        that belong to another split, are left out.
+
+        Raises:
+            DataError: there are none of either; nothing was mined for the split, or pages or questions have changed
+                since.
+        """
+        asked = self.questions(split)
+        own = {item.id: item.negatives for item in asked if item.negatives}
+        mined = self.mined(split).by_pair if has_negatives(self.root) or not own else {}
+        there = {page.page_id for item in self.documents if item.split == split for page in item.pages}
+        return {
+            (item.id, page): tuple(
+                name
+                for name in dict.fromkeys((*item.negatives, *mined.get((item.id, page), ())))
+                if name in there and name not in item.page_ids
+            )
+            for item in asked
+            for page in item.page_ids
+        }
+
     def content(self, split: str) -> str:
         """A digest of a split's pages and questions, which changes when one of them does."""
         pages = [page for item in self.documents if item.split == split for page in item.pages]
@@ -141,18 +171,19 @@ class Dataset:
         ``{"text": str | None, "image": str}``. With ``fields="text"`` pages without text are left out:
         nothing can be learnt from an empty positive.
 
-        With ``negatives``, columns ``negative_1``, ... follow: pages that `sightline mine` has found, the hardest
-        first. Where a pair has fewer, the cells are None, which losses over documents pass over.
+        With ``negatives``, columns ``negative_1``, ... follow: pages that people said do not answer, then those that
+        `sightline mine` has found, the hardest first. Where a pair has fewer, the cells are None, which losses over documents pass over.
 
         Args:
             fields: what a page shows.
             split: whose questions.
-            negatives: mined pages per pair; None for none.
-            origins: only questions from there: "person", "offline", "model:NAME", "model" for any; empty for all.
+            negatives: such pages per pair; None for none.
+            origins: only questions from there: "person", "offline", "feedback", "model:NAME", "model" for any; empty
+                for all.
 
         Raises:
             DataError: when the split has no questions of these origins (or, for text, no page with text); when
-                negatives are asked for and none were mined, or the dataset has changed since.
+                negatives are asked for and there are none, or the dataset has changed since.
         """
         import datasets
 
@@ -192,14 +223,14 @@ class Dataset:
     ) -> dict[str, list[Any]]:
         if count < 1:
             raise DataError(f"negatives must be at least 1, not {count}; leave it out for none")
-        mined = self.mined(split).by_pair
+        known = self.negatives(split)
         rows = []
         for question, page in pairs:
-            others = (self._by_id[name] for name in mined.get((question.id, page.page_id), ()))
+            others = (self._by_id[name] for name in known[question.id, page.page_id])
             rows.append([other for other in others if fields != "text" or other.text][:count])
         short = sum(len(row) < count for row in rows)
         if short:
-            logger.info("%d of %d pairs have fewer than %d mined negatives", short, len(rows), count)
+            logger.info("%d of %d pairs have fewer than %d negatives", short, len(rows), count)
         return {
             f"negative_{number + 1}": [
                 _row_value(row[number], fields) if number < len(row) else None for row in rows

@@ -17,16 +17,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sightline.documents.records import Page, Question
+from sightline.documents.records import Document, Page, Question
 from sightline.errors import DataError
 
 NEGATIVES = "negatives.parquet"
 VERSION = 1
+# In the facts of negatives that were carried over to more questions: the content they were mined for.
+CARRIED = "carried_from"
 _KEY = b"sightline"
 
 
@@ -40,6 +42,16 @@ class MinedRow:
     negatives: tuple[str, ...]
     scores: tuple[float, ...]
     ranks: tuple[int, ...]
+
+    def only(self, places: Iterable[int]) -> MinedRow:
+        """The row with the negatives at these places, and the scores and ranks beside them."""
+        kept = list(places)
+        return replace(
+            self,
+            negatives=tuple(self.negatives[place] for place in kept),
+            scores=tuple(self.scores[place] for place in kept),
+            ranks=tuple(self.ranks[place] for place in kept),
+        )
 
 
 @dataclass(frozen=True)
@@ -151,6 +163,49 @@ def _row(values: Mapping[str, Any]) -> MinedRow:
         scores=tuple(values["scores"]),
         ranks=tuple(values["ranks"]),
     )
+
+
+def carry_negatives(
+    root: Path, before: Sequence[Question], after: Sequence[Question], documents: Iterable[Document]
+) -> bool:
+    """Make what was mined fit questions that are about to be added, so that training goes on with it.
+
+    Pages that the new questions say are right for the same words are no negatives any more. The new questions have no
+    mined negatives until `sightline mine` runs again, which it does in full.
+
+    Args:
+        root: of the dataset; its questions must be replaced by ``after`` next.
+        before, after: the questions as they are, and as they will be.
+        documents: of the dataset.
+
+    Returns:
+        whether there was something to carry; not where nothing was mined, or it was out of date already.
+    """
+    if not has_negatives(root):
+        return False
+    mined = read_negatives(root)
+    split = mined.facts["split"]
+    pages = [page for item in documents if item.split == split for page in item.pages]
+    now, then = (
+        content_digest(pages, [one for one in asked if one.split == split]) for asked in (before, after)
+    )
+    # A call that was killed between the two files has carried them already.
+    origin = mined.facts["content"]
+    if now not in (origin, mined.facts.get(CARRIED)) or origin == then:
+        return False
+    right: dict[str, set[str]] = {}
+    for one in after:
+        right.setdefault(one.query, set()).update(one.page_ids)
+    queries = {one.id: one.query for one in after}
+    rows = []
+    for row in mined.rows:
+        if row.question_id in queries:
+            wrong = right[queries[row.question_id]]
+            kept = [place for place, name in enumerate(row.negatives) if name not in wrong]
+            rows.append(row.only(kept))
+    facts = {name: value for name, value in mined.facts.items() if name != "version"}
+    write_negatives(root, rows, {**facts, "content": then, CARRIED: now})
+    return True
 
 
 def check_current(root: Path, negatives: Negatives, split: str, content: str) -> None:

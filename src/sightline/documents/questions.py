@@ -2,7 +2,8 @@
 
 A collection of images may write ``"image"`` for ``"document"``; ``pages`` may be left out where the
 document has one page. ``"split"`` decides the side of the whole document. ``"kind"``, ``"origin"`` and
-``"language"`` are text, see `Question`. Other columns are kept.
+``"language"`` are text, see `Question`. ``"negatives"`` are ids of pages that do not answer it,
+``["reports/2023.pdf#p4"]``. Other columns are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sightline.documents.records import PERSON, SPLITS, Document, Question
+from sightline.documents.records import PERSON, SPLITS, Document, Question, page_id
 from sightline.errors import DataError, Problems
 from sightline.files import text_lines
 
@@ -25,6 +26,7 @@ class Asked:
     Attributes:
         where: ``"questions.jsonl:12"``.
         pages: None where the line names none.
+        negatives: document and page of each.
     """
 
     where: str
@@ -37,6 +39,7 @@ class Asked:
     kind: str = ""
     origin: str = PERSON
     language: str = ""
+    negatives: tuple[tuple[str, int], ...] = ()
 
 
 class Names:
@@ -125,6 +128,7 @@ def place_questions(
         DataError: naming file and line where a page is outside its document.
     """
     by_name = {item.document: item for item in documents}
+    readable = {page.page_id for item in documents for page in item.pages}
     problems = Problems()
     questions: list[Question] = []
     dropped: list[str] = []
@@ -171,6 +175,7 @@ def place_questions(
                     kind=item.kind,
                     origin=item.origin,
                     language=item.language,
+                    negatives=tuple(name for one in item.negatives if (name := page_id(*one)) in readable),
                 )
             )
         else:
@@ -205,6 +210,7 @@ def _parse(where: str, line: str, names: Names) -> Asked:
             raise DataError(f"'pages' holds something that is no page number: {pages}")
     if split is not None and split not in SPLITS:
         raise DataError(f"split '{split}' is not one of {', '.join(SPLITS)}")
+    negatives = _page_names(record.pop("negatives", None), names)
     kind, origin, language = (_word(record, column) for column in ("kind", "origin", "language"))
     return Asked(
         where,
@@ -217,7 +223,23 @@ def _parse(where: str, line: str, names: Names) -> Asked:
         kind=kind,
         origin=origin or PERSON,
         language=language,
+        negatives=negatives,
     )
+
+
+def _page_names(value: object, names: Names) -> tuple[tuple[str, int], ...]:
+    """The document and page of each page id of a list."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise DataError("'negatives' must be a list of page ids, like [\"report.pdf#p3\"]")
+    found = []
+    for name in value:
+        document, mark, page = name.rpartition("#p")
+        if not mark or not page.isdecimal():
+            raise DataError(f"'negatives' holds '{name}', which is no page id like \"report.pdf#p3\"")
+        found.append((names.find(document), int(page)))
+    return tuple(dict.fromkeys(found))
 
 
 def _word(record: dict[str, Any], column: str) -> str:

@@ -15,6 +15,7 @@ OcrMode = Literal["none", "missing", "all"]
 OCR_MODES: tuple[OcrMode, ...] = ("none", "missing", "all")
 SPLITS = ("train", "validation", "test")
 PERSON = "person"  # the origin of questions that nobody calls made
+FEEDBACK = "feedback"  # that of questions people asked a search, answered by their marks and clicks
 
 # Processors of vision-language models (Qwen's smart_resize among them) refuse longer strips than this.
 MAX_ASPECT = 200
@@ -201,8 +202,9 @@ class Question:
         extra: further columns of the question file, as they were.
         kind: what it asks for; "" where nobody said. Made questions: heading, caption, table, figure, sentence
             (offline), fact, lookup, chart, topic, multi-page (by a model).
-        origin: who asked: ``"person"``, ``"offline"`` or ``"model:<name>"``.
+        origin: who asked: ``"person"``, ``"offline"``, ``"model:<name>"`` or ``"feedback"``.
         language: ISO 639-1, ``""`` where unknown.
+        negatives: ids of pages, of any document, that do not answer it, as somebody said; the hardest first.
     """
 
     id: str
@@ -214,6 +216,7 @@ class Question:
     kind: str = ""
     origin: str = PERSON
     language: str = ""
+    negatives: tuple[str, ...] = ()
 
     @property
     def page_ids(self) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ QUESTIONS = "questions.parquet"
 TABLES = (QUESTIONS, "pages.parquet", "documents.parquet")
 WORK = ".work"
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
-_QUESTION_COLUMNS = ("id", "query", "document", "pages", "split", "kind", "origin", "language")
+_QUESTION_COLUMNS = ("id", "query", "document", "pages", "split", "kind", "origin", "language", "negatives")
 
 
 def read_head(root: Path) -> dict[str, Any]:
@@ -168,6 +168,7 @@ def read_questions_table(root: Path) -> tuple[Question, ...]:
             kind=row.get("kind") or "",
             origin=row.get("origin") or PERSON,
             language=row.get("language") or "",
+            negatives=tuple(row.get("negatives") or ()),
             extra={name: value for name, value in row.items() if name not in _QUESTION_COLUMNS},
         )
         for row in _rows(root / QUESTIONS)
@@ -258,6 +259,7 @@ def _questions_table(questions: Sequence[Question]) -> pa.Table:
         "kind": pa.array([item.kind for item in questions], pa.string()),
         "origin": pa.array([item.origin for item in questions], pa.string()),
         "language": pa.array([item.language for item in questions], pa.string()),
+        "negatives": pa.array([list(item.negatives) for item in questions], pa.list_(pa.string())),
     }
     for name in sorted({name for item in questions for name in item.extra}):
         values = [item.extra.get(name) for item in questions]

@@ -35,7 +35,7 @@ class PageMaterial:
         self.exam = exam_of(self.dataset, recipe.evaluation.split)
         self.facts: Mapping[str, Any] = self.exam.facts
         if mined_negatives(recipe, self.dataset) is not None:
-            self.dataset.mined(recipe.data.split)  # found wanting before a model is loaded
+            self.dataset.negatives(recipe.data.split)  # found wanting before a model is loaded
 
     @property
     def name(self) -> str:
@@ -87,15 +87,15 @@ class PageMaterial:
 
 
 def mined_negatives(recipe: Recipe, dataset: Dataset) -> int | None:
-    """Mined pages per pair of `[data]`; a reranker for which nothing was mined takes those of other rows."""
+    """Negative pages per pair of `[data]`; a reranker for which there are none takes those of other rows."""
     wanted = recipe.data.negatives
     if wanted is None or recipe.model.kind == "encoder" or has_negatives(dataset.root):
         return wanted
-    return None
+    return wanted if any(item.negatives for item in dataset.questions(recipe.data.split)) else None
 
 
 def train_rows(recipe: Recipe, dataset: Dataset) -> datasets.Dataset:
-    """The pairs of `[data]`, with their mined negatives; with several views each pair once per view."""
+    """The pairs of `[data]`, with their negatives; with several views each pair once per view."""
     import datasets
 
     views, split = recipe.trained_fields, recipe.data.split

@@ -33,10 +33,15 @@ def write_clean_pages(dataset: Dataset, contents: Contents, cleaning: Cleaning, 
     unasked = {contents.asked[number].name for number in cleaning.questions}
     documents = _without(dataset.documents, gone)
     there = {page.page_id for item in documents for page in item.pages}
+    lost = {
+        one.name: {contents.sheets[sheet].name for sheet in cleaning.lost(number, contents)}
+        for number, one in enumerate(contents.asked)
+    }
     questions = [
         kept
         for question in dataset.all_questions
-        if question.id not in unasked and (kept := _answered(question, there)) is not None
+        if question.id not in unasked
+        and (kept := _answered(question, there, lost.get(question.id, set()))) is not None
     ]
     with new_folder(output) as folder:
         for item in dataset.documents:
@@ -48,7 +53,7 @@ def write_clean_pages(dataset: Dataset, contents: Contents, cleaning: Cleaning, 
             facts = dict(read_negatives(dataset.root).facts)
             if facts["content"] == dataset.content(facts["split"]):
                 facts["content"] = _content(documents, questions, facts["split"])
-            rows = _negatives(dataset, contents, cleaning, there, unasked)
+            rows = _negatives(dataset, lost, there, unasked)
             write_negatives(folder, rows, {name: value for name, value in facts.items() if name != "version"})
         cleaning.write(folder)
 
@@ -69,10 +74,11 @@ def _without(documents: Sequence[Document], gone: set[str]) -> list[Document]:
     ]
 
 
-def _answered(question: Question, there: set[str]) -> Question | None:
-    """The question with the pages that are left; None without any."""
+def _answered(question: Question, there: set[str], lost: set[str]) -> Question | None:
+    """The question with the pages that are left, and without the negatives it loses; None without any page."""
     pages = tuple(page for page, name in zip(question.pages, question.page_ids, strict=True) if name in there)
-    return replace(question, pages=pages) if pages else None
+    negatives = tuple(name for name in question.negatives if name in there and name not in lost)
+    return replace(question, pages=pages, negatives=negatives) if pages else None
 
 
 def _content(documents: Sequence[Document], questions: Sequence[Question], split: str) -> str:
@@ -93,25 +99,14 @@ def _head(dataset: Dataset, documents: Sequence[Document], questions: Sequence[Q
 
 
 def _negatives(
-    dataset: Dataset, contents: Contents, cleaning: Cleaning, there: set[str], unasked: set[str]
+    dataset: Dataset, lost: Mapping[str, set[str]], there: set[str], unasked: set[str]
 ) -> list[MinedRow]:
     """Mined negatives without those that are gone; scores and ranks beside them go with them."""
-    lost = {
-        one.name: {contents.sheets[sheet].name for sheet in cleaning.lost(number, contents)}
-        for number, one in enumerate(contents.asked)
-    }
     rows = []
     for row in read_negatives(dataset.root).rows:
         if row.question_id in unasked or row.positive not in there:
             continue
         gone = lost.get(row.question_id, set())
         kept = [place for place, name in enumerate(row.negatives) if name in there and name not in gone]
-        rows.append(
-            replace(
-                row,
-                negatives=tuple(row.negatives[place] for place in kept),
-                scores=tuple(row.scores[place] for place in kept),
-                ranks=tuple(row.ranks[place] for place in kept),
-            )
-        )
+        rows.append(row.only(kept))
     return rows

@@ -46,7 +46,7 @@ def contents_of(
         for page, side in pages
     )
     numbers = {sheet.name: number for number, sheet in enumerate(sheets)}
-    negatives = _negatives(dataset.root)
+    negatives = _negatives(dataset)
     asked = tuple(
         Ask(
             question.id,
@@ -83,10 +83,10 @@ def _stale(dataset: Dataset) -> Iterator[Case]:
             yield Case("stale-negatives", NEGATIVES, str(error))
 
 
-def _negatives(root: Path) -> Mapping[str, tuple[str, ...]]:
-    """Page ids of mined negatives by question id; nothing where none were mined."""
-    found: dict[str, tuple[str, ...]] = {}
-    if has_negatives(root):
-        for row in read_negatives(root).rows:
+def _negatives(dataset: Dataset) -> Mapping[str, tuple[str, ...]]:
+    """Page ids by question id: what somebody said does not answer it, and what was mined."""
+    found = {question.id: question.negatives for question in dataset.all_questions if question.negatives}
+    if has_negatives(dataset.root):
+        for row in read_negatives(dataset.root).rows:
             found[row.question_id] = (*found.get(row.question_id, ()), *row.negatives)
     return found
