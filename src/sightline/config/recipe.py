@@ -120,9 +120,10 @@ class DataConfig:
     """Train on at most this many questions, the first ones."""
 
     negatives: int | None = None
-    """Of pages: train each question also against this many pages that people said do not answer it (`sightline feedback
-    export`), then that `sightline mine` has found for it. Of a reranker: make each row into pairs labelled 1 and 0, with
-    this many wrong documents per right one: those pages or the row's own, then those of other rows. Leave out for losses that take a question with all its documents."""
+    """Of pages: train each question also against this many pages that people said do not answer it (`sightline
+    feedback export`), then that `sightline mine` has found for it. Of a reranker: make each row into pairs labelled
+    1 and 0, with this many wrong documents per right one: those pages or the row's own, then those of other rows.
+    Leave out for losses that take a question with all its documents."""
 
 
 @dataclass(frozen=True)

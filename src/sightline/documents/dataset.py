@@ -172,7 +172,8 @@ class Dataset:
         nothing can be learnt from an empty positive.
 
         With ``negatives``, columns ``negative_1``, ... follow: pages that people said do not answer, then those that
-        `sightline mine` has found, the hardest first. Where a pair has fewer, the cells are None, which losses over documents pass over.
+        `sightline mine` has found, the hardest first. Where a pair has fewer, the cells are None, which losses over
+        documents pass over.
 
         Args:
             fields: what a page shows.

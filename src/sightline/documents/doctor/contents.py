@@ -46,6 +46,7 @@ class Ask:
         negatives: indices of the sheets that do not.
         row: number of the row in its table, -1 without a table.
         cells: of a table, the column of each negative; ``""`` where it is one of a list.
+        one_of_several: pages of other documents may answer it too, in a question of their own.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Ask:
     negatives: tuple[int, ...] = ()
     row: int = -1
     cells: tuple[str, ...] = ()
+    one_of_several: bool = False
 
 
 @dataclass(frozen=True)

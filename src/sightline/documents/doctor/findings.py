@@ -64,6 +64,11 @@ KINDS: dict[str, Kind] = {
         "warning", "negative is nearly a right answer", "look at both; --fix takes the negative out"
     ),
     "stale-negatives": Kind("warning", "negatives are out of date", "run `sightline mine` again"),
+    "feedback-gone": Kind(
+        "warning",
+        "feedback about pages that are gone",
+        "run `sightline feedback export` again; forget what is about documents that are no more",
+    ),
     "no-text": Kind(
         "warning", "answered by a page without text", "train on images or both, or ingest with OCR"
     ),
@@ -83,6 +88,13 @@ KINDS: dict[str, Kind] = {
     "skipped": Kind("note", "file was not ingested", "see its error, or leave it as it is"),
     "no-questions": Kind("note", "no questions", "give some with `sightline ingest --questions FILE`"),
     "not-examined": Kind("note", "not examined", "nothing; it is read when it is needed"),
+    "feedback": Kind("note", "questions from feedback", "nothing; `sightline feedback report` tells more"),
+    "feedback-contradiction": Kind(
+        "note", "feedback that contradicts itself", "look at it; more voices decide, and a tie is left out"
+    ),
+    "negative-passed-over": Kind(
+        "note", "negative that training passes over", "nothing, or export the feedback again"
+    ),
     "estimate": Kind("note", "estimate", "an estimate from a few measured steps, not a promise"),
 }
 

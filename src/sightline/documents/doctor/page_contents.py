@@ -7,8 +7,10 @@ from pathlib import Path
 
 from sightline.documents.dataset import Dataset
 from sightline.documents.doctor.contents import Ask, Contents, Sheet
+from sightline.documents.doctor.feedback_checks import check_feedback
 from sightline.documents.doctor.findings import Case
 from sightline.documents.negatives import NEGATIVES, check_current, has_negatives, read_negatives
+from sightline.documents.records import FEEDBACK
 from sightline.errors import DataError
 
 
@@ -54,6 +56,7 @@ def contents_of(
             question.query,
             tuple(numbers[name] for name in question.page_ids if name in numbers),
             tuple(dict.fromkeys(numbers[name] for name in negatives.get(question.id, ()) if name in numbers)),
+            one_of_several=question.origin == FEEDBACK,
         )
         for question in dataset.all_questions
         if question.split in wanted
@@ -69,7 +72,7 @@ def known_cases(dataset: Dataset) -> list[Case]:
         missing = [name for name in question.page_ids if name not in there]
         if missing and len(missing) < len(question.page_ids):
             cases.append(Case("missing-page", question.id, f"{missing[0]} is not in the dataset"))
-    return [*cases, *_stale(dataset)]
+    return [*cases, *_stale(dataset), *check_feedback(dataset)]
 
 
 def _stale(dataset: Dataset) -> Iterator[Case]:

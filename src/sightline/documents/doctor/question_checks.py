@@ -46,7 +46,8 @@ def _repeated(examined: Examined) -> Iterator[Case]:
                 where = f"the same question as {asked[members[0]].name}"
                 yield Case("duplicate-question", asked[number].name, where, (Drop("question", number),))
             continue
-        if examined.contents.table and asked[members[0]].side == examined.contents.train:
+        known = examined.contents.table or all(asked[number].one_of_several for number in members)
+        if known and asked[members[0]].side == examined.contents.train:
             continue  # a row has one answer, so what is trained on has several rows
         first, *others = (numbers[0] for numbers in by_answer.values())
         for number in members:
