@@ -17,7 +17,7 @@ REFERENCE = ROOT / "docs" / "reference"
 _INHERITING = ("ModelConfig", "LossConfig", "TrainingConfig")
 COMMANDS = (
     "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "report", "convert", "index",
-    "versions", "remove", "search", "serve",
+    "versions", "remove", "search", "serve", "feedback", "feedback export", "feedback report", "feedback forget",
 )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def cli_page() -> str:
     lines = ["# Command line", "", "Written by `make docs` from `sightline --help`.", ""]
     # The width of the help is that of the terminal, up to 80 columns.
     runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"})
-    for command in ((), *((name,) for name in COMMANDS)):
+    for command in ((), *(tuple(name.split()) for name in COMMANDS)):
         result = runner.invoke(app, [*command, "--help"], prog_name="sightline")
         title = " ".join(("sightline", *command))
         text = "\n".join(line.rstrip() for line in result.output.strip().splitlines())

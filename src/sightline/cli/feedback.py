@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sightline.feedback.report import FeedbackReport
+    from sightline.feedback.store import FeedbackStore
 
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="File that `sightline serve --feedback` writes.")]
+Store = Annotated[
+    Path, typer.Argument(metavar="STORE", help="File that `sightline serve --feedback` writes.")
+]
 Since = Annotated[
     str | None,
-    typer.Option(metavar="WHEN", help="Only searches from then on: a date (2025-03-04), or an age (90d, 12h)."),
+    typer.Option(
+        metavar="WHEN", help="Only searches from then on: a date (2025-03-04), or an age (90d, 12h)."
+    ),
 ]
 
 feedback = typer.Typer(
@@ -141,12 +146,14 @@ def forget(
         typer.echo("another process is reading; what is left in the log goes with a later write", err=True)
 
 
-def _opened(store: Path):  # type: ignore[no-untyped-def]
+def _opened(store: Path) -> FeedbackStore:
     from sightline.errors import FeedbackError
     from sightline.feedback.store import FeedbackStore
 
     if not store.is_file():
-        raise FeedbackError(f"{store}: there is no such file; `sightline serve INDEX --feedback {store}` makes it")
+        raise FeedbackError(
+            f"{store}: there is no such file; `sightline serve INDEX --feedback {store}` makes it"
+        )
     return FeedbackStore(store)
 
 
@@ -164,7 +171,9 @@ def _time(text: str | None, option: str) -> datetime | None:
             return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(f"{text!r} is no date like 2025-03-04 and no age like 90d", param_hint=option) from error
+        raise typer.BadParameter(
+            f"{text!r} is no date like 2025-03-04 and no age like 90d", param_hint=option
+        ) from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
@@ -176,17 +185,17 @@ def _show(console: Console, found: FeedbackReport) -> None:
     def table(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
         if not rows:
             return
-        drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        drawn = Table(box=None, pad_edge=False, header_style="bold")
         for number, name in enumerate(columns):
             drawn.add_column(name, justify="right" if number else "left", overflow="fold")
         for row in rows:
             drawn.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        console.print(f"\n{title}", markup=False)
         console.print(drawn, markup=False)
-        console.print()
 
     console.print(f"{found.searches:,} searches for {found.queries:,} queries")
     table(
-        "\nBy day (UTC)",
+        "By day (UTC)",
         ("day", "searches", "sessions", "with a click", "with a mark", "none of these"),
         [(d.day, d.searches, d.sessions, d.clicked, d.marked, d.unanswered) for d in found.days[-31:]],
     )
@@ -194,15 +203,25 @@ def _show(console: Console, found: FeedbackReport) -> None:
         "By rank",
         ("rank", "shown", "clicked", "clicks per page", "relevant", "not relevant"),
         [
-            (f"over {RANKS}" if r.rank > RANKS else str(r.rank), r.shown, r.clicked, f"{r.rate:.3f}", r.relevant, r.not_relevant)
+            (
+                f"over {RANKS}" if r.rank > RANKS else str(r.rank),
+                r.shown,
+                r.clicked,
+                f"{r.rate:.3f}",
+                r.relevant,
+                r.not_relevant,
+            )
             for r in found.ranks
         ],
     )
     table(
         "By version of the index (MRR of explicit marks)",
         ("version", "model", "searches", "judged", "MRR"),
-        [(v.version, v.model, v.searches, v.judged, "-" if v.mrr is None else f"{v.mrr:.3f}") for v in found.versions],
+        [
+            (v.version, v.model, v.searches, v.judged, "-" if v.mrr is None else f"{v.mrr:.3f}")
+            for v in found.versions
+        ],
     )
     table("Unanswered (none of these)", ("query", "searches"), list(found.unanswered[:20]))
     table("Nothing found", ("query", "searches"), list(found.empty[:20]))
-    console.print(f"Clicks: {found.bias.sentence()}", soft_wrap=True)
+    console.print(f"\nClicks: {found.bias.sentence()}", soft_wrap=True)

@@ -21,6 +21,7 @@ from sightline.cli import (
     convert,
     demo,
     evaluate,
+    feedback,
     index,
     ingest,
     mine,
@@ -110,6 +111,7 @@ app.command("versions")(versions.versions)
 app.command("remove")(remove.remove)
 app.command("search")(search.search)
 app.command("serve")(serve.serve)
+app.add_typer(feedback.feedback, name="feedback")
 
 
 def main(arguments: list[str] | None = None) -> None:
