@@ -1,9 +1,8 @@
-"""Searches as a store would give them, made by hand, and people who search with known tastes."""
+"""Searches as a store would give them, made by hand."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sightline.feedback.records import Kind, LoggedSearch, Mark, Shown
@@ -42,20 +41,3 @@ def searched(
         tuple(Shown(page, rank, 1.0 / rank) for rank, page in enumerate(pages, start=1)),
         tuple(Mark(str(number), name, page, kind, time) for number, (page, kind) in enumerate(made)),
     )
-
-
-def browse(
-    chance: random.Random,
-    pages: Sequence[str],
-    right: Collection[str],
-    *,
-    eta: float = 1.0,
-    takes: float = 0.9,
-    noise: float = 0.1,
-) -> list[str]:
-    """What somebody clicks who looks at rank k with probability k^-eta, and takes what is right, or by mistake not."""
-    return [
-        page
-        for rank, page in enumerate(pages, start=1)
-        if chance.random() < rank**-eta and chance.random() < (takes if page in right else noise)
-    ]

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from feedback.logs import browse, searched
+from feedback.logs import searched
+from sightline.demo.visitors import Habits, clicks
 from sightline.errors import ConfigError
 from sightline.feedback.propensity import position_bias
 from sightline.feedback.records import LoggedSearch
@@ -153,7 +154,7 @@ def rankings(count: int, eta: float, *, fixed: bool = False) -> list[LoggedSearc
         right = set(chance.sample(PAGES, 3))
         for number in range(count):
             order = PAGES if fixed else chance.sample(PAGES, len(PAGES))
-            clicked = browse(chance, order, right, eta=eta)
+            clicked = clicks(chance, order, right, Habits(eta=eta))
             log.append(
                 searched(f"{query}-{number}", f"q{query}", order, {page: ["click"] for page in clicked})
             )
