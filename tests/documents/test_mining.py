@@ -226,7 +226,7 @@ def test_rows_to_train_on(pages: Path, minilm: Encoder, caplog: pytest.LogCaptur
         assert cells[len(names) :] == [None] * (3 - len(names))
         empty += len(names) < 3
     assert 0 < empty < len(rows)
-    assert f"{empty} of {len(rows)} pairs have fewer than 3 mined negatives" in caplog.text
+    assert f"{empty} of {len(rows)} pairs have fewer than 3 negatives" in caplog.text
     assert data.train_rows("text", negatives=1)[0]["negative_1"] == data.page(mined[pairs[0]][0]).text
     with pytest.raises(DataError, match="at least 1"):
         data.train_rows("text", negatives=0)

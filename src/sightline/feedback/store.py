@@ -1,24 +1,21 @@
 """The feedback store: one SQLite file in WAL mode that several threads and processes write at the same time.
 
 What a method has written is on the disk when it returns (``synchronous=FULL``: the log is synced at every commit), so
-neither a killed process nor a power cut loses it. Threads that write at the same time share one commit, because a
-sync takes milliseconds and the writing itself does not.
+neither a killed process nor a power cut loses it.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self
 
-from sightline.errors import FeedbackError, InputError
+from sightline.errors import InputError
+from sightline.feedback.database import Database
 from sightline.feedback.records import (
     KINDS,
     OF_PAGES,
@@ -30,9 +27,7 @@ from sightline.feedback.records import (
     query_key,
     ranked,
 )
-from sightline.feedback.schema import prepare
 
-T = TypeVar("T")
 # Marks a search can have: what is shown and what is looked at beside it, and no flood from a script.
 MAX_MARKS = 1000
 _NEVER = 1 << 62
@@ -81,37 +76,11 @@ class FeedbackStore:
 
     def __init__(self, path: str | Path, *, wait: float = 5.0) -> None:
         self.path = Path(path).absolute()
-        self._wait = wait
-        self._lock = threading.Lock()
-        self._queueing = threading.Lock()
-        self._queue: list[_Job] = []
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # SQLite gives its further files the rights of this one.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise FeedbackError(f"{self.path}: cannot be written ({error.strerror})") from error
-        with self._trouble():
-            self._connection = _connected(self.path, wait)
-        try:
-            with self._trouble():
-                mode = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-                self._connection.execute("PRAGMA synchronous = FULL")
-                self._connection.execute("PRAGMA foreign_keys = ON")
-                self._connection.execute("PRAGMA secure_delete = ON")
-                prepare(self._connection, str(self.path))
-            if mode != "wal":
-                raise FeedbackError(
-                    f"{self.path}: this file system cannot hold a feedback store; choose a folder on a local disk"
-                )
-        except BaseException:
-            self._connection.close()
-            raise
+        self._database = Database(self.path, wait)
 
     def close(self) -> None:
         """Close the file; nothing is lost without it. The store cannot be used afterwards."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +149,7 @@ class FeedbackStore:
                 [(number, one.rank, one.page_id, one.score) for one in shown],
             )
 
-        self._write(insert)
+        self._database.write(insert)
 
     def mark(
         self,
@@ -237,7 +206,7 @@ class FeedbackStore:
             )
             return str(made.lastrowid)
 
-        return self._write(insert)
+        return self._database.write(insert)
 
     def marks(self, search_id: str) -> list[Mark]:
         """The marks of a search that hold, in the order in which they were made.
@@ -246,11 +215,11 @@ class FeedbackStore:
             UnknownSearchError: there is no such search.
             FeedbackError: the store cannot be read.
         """
-        with self._lock, self._trouble():
-            number = _number_of(self._connection, search_id)
+        with self._database.open() as connection:
+            number = _number_of(connection, search_id)
             if number is None:
                 raise UnknownSearchError(f"there is no search {search_id!r}, or it was forgotten")
-            rows = self._connection.execute(
+            rows = connection.execute(
                 "SELECT number, page, kind, time FROM marks WHERE search = ? AND kind != 'clear' ORDER BY number",
                 (number,),
             ).fetchall()
@@ -270,30 +239,21 @@ class FeedbackStore:
             FeedbackError: the store cannot be read.
         """
         window = (milliseconds(since) if since else 0, milliseconds(until) if until else _NEVER)
-        with self._trouble():
-            connection = _connected(self.path, self._wait)
-        try:
-            with self._trouble():
-                connection.execute("PRAGMA query_only = ON")
-                connection.execute("BEGIN")
-                rows = connection.execute(
-                    "SELECT number, id, time, query, query_image, mode, version, model, session FROM searches"
-                    " WHERE time >= ? AND time < ? ORDER BY number",
-                    window,
+        with self._database.snapshot() as connection:
+            rows = connection.execute(
+                "SELECT number, id, time, query, query_image, mode, version, model, session FROM searches"
+                " WHERE time >= ? AND time < ? ORDER BY number",
+                window,
+            )
+            shown = _Rows(connection.execute(_SHOWN, window))
+            marks = _Rows(connection.execute(_MARKS, window))
+            for number, name, time, query, image, mode, version, model, session in rows:
+                pages = tuple(Shown(page, place, score) for page, place, score in shown.of(number))
+                made = tuple(
+                    Mark(str(made), name, page or None, kind, at(when))
+                    for made, page, kind, when in marks.of(number)
                 )
-                shown = _Rows(connection.execute(_SHOWN, window))
-                marks = _Rows(connection.execute(_MARKS, window))
-                for number, name, time, query, image, mode, version, model, session in rows:
-                    pages = tuple(Shown(page, place, score) for page, place, score in shown.of(number))
-                    made = tuple(
-                        Mark(str(made), name, page or None, kind, at(when))
-                        for made, page, kind, when in marks.of(number)
-                    )
-                    yield LoggedSearch(
-                        name, at(time), query, image, mode, version, model, session, pages, made
-                    )
-        finally:
-            connection.close()
+                yield LoggedSearch(name, at(time), query, image, mode, version, model, session, pages, made)
 
     def forget(
         self, *, query: str | None = None, before: datetime | None = None, session: str | None = None
@@ -327,62 +287,10 @@ class FeedbackStore:
             gone = connection.execute(f"DELETE FROM searches WHERE number IN ({chosen})", given_values)
             return gone.rowcount, int(marks)
 
-        searches, marks = self._write(delete)
-        with self._lock, self._trouble():
-            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        searches, marks = self._database.write(delete)
+        with self._database.open() as connection:
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         return Forgotten(searches, marks, not busy)
-
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What ``work`` returns, once what it wrote is on the disk; where it raises, nothing of it is."""
-        job = _Job(work)
-        with self._queueing:
-            self._queue.append(job)
-        with self._lock:
-            # Whoever had the lock before may have done it already.
-            if not job.done:
-                with self._queueing:
-                    jobs, self._queue = self._queue, []
-                self._commit(jobs)
-        if job.error is not None:
-            raise job.error
-        return cast("T", job.result)
-
-    def _commit(self, jobs: Sequence[_Job]) -> None:
-        """Do the jobs in one transaction; a job that refuses its input leaves the others alone."""
-        try:
-            with self._trouble():
-                self._connection.execute("BEGIN IMMEDIATE")
-                for job in jobs:
-                    self._connection.execute("SAVEPOINT job")
-                    try:
-                        job.result = job.work(self._connection)
-                    except InputError as error:
-                        job.error = error
-                        self._connection.execute("ROLLBACK TO job")
-                    self._connection.execute("RELEASE job")
-                self._connection.execute("COMMIT")
-        except BaseException as error:
-            # A full disk may have rolled it back already.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            for job in jobs:
-                job.error = job.error or error
-        finally:
-            for job in jobs:
-                job.done = True
-
-    @contextmanager
-    def _trouble(self) -> Iterator[None]:
-        """What SQLite cannot do becomes a matter for the person who runs the store."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise FeedbackError(f"{self.path}: {_reason(error)}") from error
-
-
-def _connected(path: Path, wait: float) -> sqlite3.Connection:
-    # Transactions are begun and ended by hand; a lock of ours keeps threads apart.
-    return sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
 
 
 def _number_of(connection: sqlite3.Connection, search_id: str) -> int | None:
@@ -400,32 +308,6 @@ def _is_shown(connection: sqlite3.Connection, number: int, page: str) -> bool:
 def _storable(text: str) -> str:
     """Text without half characters (lone surrogates), which no database takes."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _reason(error: sqlite3.Error) -> str:
-    # What the module itself refuses, a closed store say, has no code.
-    base = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if base in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return f"the disk is full or cannot be written ({error}); what was kept before is safe"
-    if base in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "another process is writing and does not stop; try again"
-    if base in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return (
-            f"is no feedback store, or a damaged one ({error}); restore it from a copy, or name another file"
-        )
-    if base in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return f"cannot be opened for writing ({error})"
-    return f"cannot be used ({error})"
-
-
-class _Job:
-    """Something to write that waits for its commit."""
-
-    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        self.work = work
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
 
 
 class _Rows:

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from sightline import __version__
 from sightline.serving import (
     routes_embeddings,
+    routes_feedback,
     routes_health,
     routes_pages,
     routes_rerank,
@@ -27,7 +28,7 @@ from sightline.serving.observe import Observe
 from sightline.serving.service import Service
 
 _log = logging.getLogger("sightline.serving")
-_ROUTES = (routes_search, routes_pages, routes_embeddings, routes_rerank, routes_runs)
+_ROUTES = (routes_search, routes_pages, routes_embeddings, routes_rerank, routes_feedback, routes_runs)
 _DESCRIPTION = """\
 Search over the pages of documents, and the embedding and reranking models behind it.
 
