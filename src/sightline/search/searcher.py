@@ -153,6 +153,21 @@ class Searcher:
                 hits = self._hits(ranked, near, worded, asked.words)
         return SearchResults(hits, mode, timings, reranked="rerank" in timings)
 
+    def rankings(self, query: Any) -> tuple[list[Match], list[Match]]:
+        """The ranking by vectors and the ranking by words, ``depth`` pages each, before they are fused.
+
+        Raises:
+            SearchIndexError: no model.
+            InputError: a query the model cannot read.
+        """
+        if self.encoder is None:
+            raise SearchIndexError("a ranking by vectors needs the model; load it")
+        asked = read_query(query, self.encoder, mode="hybrid")
+        if asked.empty:
+            return [], []
+        near = self._by_vector(asked, None, self.depth, Filter(), {})
+        return near, self.index.matching(asked.words, self.depth) if asked.words else []
+
     def explain(
         self,
         query: Any,
