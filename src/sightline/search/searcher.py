@@ -165,7 +165,7 @@ class Searcher:
         asked = read_query(query, self.encoder, mode="hybrid")
         if asked.empty:
             return [], []
-        near = self._by_vector(asked, None, self.depth, Filter(), {})
+        near = self._by_vector(asked, None, self.depth, Filter(), None, {})
         return near, self.index.matching(asked.words, self.depth) if asked.words else []
 
     def explain(
@@ -233,11 +233,10 @@ class Searcher:
         if self.encoder is None:
             raise SearchIndexError("a heat map needs the model that built the index; load it")
         asked = read_query(query, self.encoder, mode="vector")
-        multi = self.encoder.multi_vector
-        similarity = self.encoder.similarity_fn_name if multi else self.index.facts.similarity
         fields = ("text", "image") if self.index.facts.fields == "both" else (self.index.facts.fields,)
         vector = as_embeddings(embed_query(self.encoder, asked))
-        return EncoderScores(self.encoder, vector, similarity, dim), page_value(self.index, page, fields)
+        scores = EncoderScores(self.encoder, vector, self.index.facts.similarity, dim or self.index.dims[0])
+        return scores, page_value(self.index, page, fields)
 
     def _placed_words(self, page: StoredPage) -> list[PlacedWord]:
         pdf = original_of(self.index.media_root, page.document, self.originals)

@@ -19,7 +19,7 @@ from sightline.search.fusing import FUSIONS, Fusion
 from sightline.search.searcher import Searcher
 
 if TYPE_CHECKING:
-    from sightline.search.table import Match
+    from sightline.search.matches import Match
 
 FOLDS = 5
 # Shares of the vectors' ranking; 0 and 1 are the search by words and by vectors alone.
