@@ -280,7 +280,7 @@ def background(**options: Any) -> Background:
         }
         for step in (20, 40)
     ]
-    remark = Remark("warning", EVIL, 3, "q7", "asks nothing", "write it")
+    remark = Remark("warning", EVIL, 3, "q7", "asks nothing", "write it with `sightline <x>`")
     given = {"log": [*steps, *evaluations], "metric": "eval_dev_ndcg@10", "recipe": f"[model]\nname = '{EVIL}'\n",
              "remarks": [remark]} | options  # fmt: skip
     return Background(**given)
@@ -296,7 +296,10 @@ def test_how_the_model_was_made(rows: list[Row]) -> None:
     assert "grad_norm" not in checker.text
     assert f"name = '{EVIL}'" in checker.text
     assert "What was found in the data" in checker.text
-    assert "write it" in checker.text
+    assert "write it with <code>sightline &lt;x&gt;</code>" in html
+    assert "<code>sightline check</code> found" in html
+    assert "<code>sightline train</code> runs it again" in html
+    assert "`" not in checker.text
     empty = parsed(render_html(rows, background=background(remarks=[]))).text
     assert "found nothing wrong" in empty
     unknown = parsed(render_html(rows)).text
@@ -388,10 +391,37 @@ def test_the_smallest_vectors_without_a_loss_that_matters(rows: list[Row]) -> No
     (told,) = advised(made((64, "float32", 1.0), (64, "int8", 0.9)))
     assert told.startswith("Keep the whole vectors (256 bytes a page")
     assert advised(made((64, "float32", 1.0))) == []
+    assert "(95% interval)" in told
     # Without measured cells the dimensions are what there is to choose between.
     by_dim = smallest(rows[3])
     assert by_dim is not None
     assert by_dim.storage in (Storage(32), Storage(16), Storage(4))
+
+
+def test_many_looks_ask_for_more_certainty() -> None:
+    """A size whose loss is surely tolerable when it is the only one looked at, and not when it is one of many."""
+
+    def made(ways: int) -> Row:
+        qids = [f"q{number}" for number in range(40)]
+        run = {qid: {"d#p0": 1.0} for qid in qids}
+        result = result_of_run(
+            {qid: qid for qid in qids}, run, {qid: {"d#p0"} for qid in qids}, corpus=["d#p0"]
+        )
+        near = {qid: 0.995 + (0.041 if number % 2 else -0.041) for number, qid in enumerate(qids)}
+        scores = [(64, dict.fromkeys(qids, 1.0)), (63, near)]
+        scores += [(dim, dict.fromkeys(qids, 0.5)) for dim in range(1, ways)]
+        cells = tuple(
+            Cell(Storage(dim), Result({"ndcg@10": 0.9}, {"ndcg@10": found}), Cost(4.0 * dim))
+            for dim, found in scores
+        )
+        return Row("fine-tuned", "text", replace(result, cells=cells))
+
+    alone, among = smallest(made(1)), smallest(made(40))
+    assert alone is not None
+    assert among is not None
+    assert (alone.storage.dim, alone.compared) == (63, 1)
+    assert (among.storage.dim, among.compared) == (64, 40)
+    assert "corrected for the 40 smaller ways compared (Bonferroni)" in advised(made(40))[0]
 
 
 def test_round_axes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from sightline.errors import DataError
-from sightline.evaluation.plots import cost_points, render_plot, write_plot
+from sightline.evaluation.plots import COLOURS, DARK_COLOURS, cost_points, plot_key, render_plot, write_plot
 from sightline.evaluation.results import result_of_run
 from sightline.evaluation.rows import Row, against_baseline
 from sightline.evaluation.storage import Cell, Cost, Storage
@@ -103,6 +104,14 @@ def test_the_plot_is_whole_and_shows_what_is_known(tmp_path: Path) -> None:
     points = cost_points([RICH, BAD], lambda cost: cost.ms_per_page, cells=False)
     assert [one.system for one in points] == ["good (text)"]
     assert write_plot([RICH], tmp_path / "p.svg").read_text() == render_plot([RICH])
+    # In the report's colours: the last model's is that of the model asked about, the first one's the one before.
+    sheet = (files("sightline.evaluation") / "templates" / "report.css").read_text("utf-8")
+    light, dark = (dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", part)) for part in sheet.split("@media", 1))
+    named = ("after", "before", "base", "other")
+    assert COLOURS[:4] == tuple(light[name] for name in named)
+    assert DARK_COLOURS[:4] == tuple(dark[name] for name in named)
+    colours = {name: re.findall(r'class="mark (c\d)', mark)[0] for name, mark in plot_key([RICH, BAD])}
+    assert colours == {"good (text)": "c1", "bad <&> (text)": "c0"}
     with pytest.raises(DataError, match=r"ends in \.svg"):
         write_plot([RICH], tmp_path / "p.png")
     with pytest.raises(DataError, match="nothing to draw"):

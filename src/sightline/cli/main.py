@@ -21,6 +21,7 @@ from sightline.cli import (
     convert,
     demo,
     evaluate,
+    export,
     feedback,
     index,
     ingest,
@@ -106,6 +107,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("convert")(convert.convert)
+app.command("export")(export.export)
 app.command("index")(index.index)
 app.command("versions")(versions.versions)
 app.command("remove")(remove.remove)

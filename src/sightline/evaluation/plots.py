@@ -11,18 +11,29 @@ from pathlib import Path
 
 from sightline.errors import DataError
 from sightline.evaluation.charts import score_limits, ticks
+from sightline.evaluation.report_parts import row_styles
 from sightline.evaluation.rows import Row
 from sightline.evaluation.storage import Cost
 from sightline.evaluation.summary import metric_label
 from sightline.files import write_text
 
-# Told apart by people who do not see all colours (Okabe & Ito), and by the shape of the mark.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9", "#595959", "#E69F00")
-DARK_COLOURS = ("#5AB0E8", "#F2894A", "#3CC79B", "#E3A3C6", "#D2B436", "#8FD0F5", "#B5B5B5", "#F2BC4B")
+# Those of report.css, light and dark: the model asked about, the one before it, the baseline, then the others. Who
+# does not see all of them tells systems apart by the shape of the mark.
+COLOURS = ("#1f5fbf", "#8b8f97", "#b7791f", "#7c4dba", "#1b7f4d", "#b3362b", "#5b8fd6", "#66625b")
+DARK_COLOURS = ("#7fb0ff", "#8e949e", "#e0a94b", "#b89af0", "#5cc793", "#f08a7e", "#4f82cf", "#a09d97")
+_OF_STYLE = {"s-after": 0, "s-before": 1, "s-base": 2}
 SHAPES = ("circle", "square", "diamond", "triangle")
 _WIDTH, _HEIGHT = 430, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 28, 14, 48
 _LINE_HEIGHT = 20
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a system is drawn: numbers of `COLOURS` and `SHAPES`."""
+
+    colour: int
+    shape: int
 
 
 @dataclass(frozen=True)
@@ -149,9 +160,21 @@ def _drawn(rows: Sequence[Row]) -> list[tuple[str, list[Point]]]:
     return [(axis, points) for axis, points in sides if points]
 
 
-def _styles(rows: Sequence[Row]) -> tuple[list[str], dict[str, int]]:
-    names = list(dict.fromkeys(row.label for row in rows))
-    return names, {name: number for number, name in enumerate(names)}
+def _styles(rows: Sequence[Row]) -> tuple[list[str], dict[str, Style]]:
+    """Labels in order, and how each is drawn: a model has one colour, as in the report, and a shape per view."""
+    parts = row_styles(rows)
+    others = [name for name in dict.fromkeys(row.name for row in rows) if parts[name] not in _OF_STYLE]
+    first = len(_OF_STYLE)
+    numbers = {name: first + number % (len(COLOURS) - first) for number, name in enumerate(others)}
+    numbers |= {row.name: _OF_STYLE[parts[row.name]] for row in rows if row.name not in numbers}
+    names = {row.label: numbers[row.name] for row in rows}
+    used: dict[int, int] = {}
+    styles = {}
+    for label, colour in names.items():
+        # The baseline and the first model differ in shape, too.
+        styles[label] = Style(colour, (colour + used.get(colour, 0)) % len(SHAPES))
+        used[colour] = used.get(colour, 0) + 1
+    return list(names), styles
 
 
 def _limits(drawn: Sequence[tuple[str, Sequence[Point]]]) -> tuple[float, float]:
@@ -159,7 +182,7 @@ def _limits(drawn: Sequence[tuple[str, Sequence[Point]]]) -> tuple[float, float]
 
 
 def _panel(
-    points: Sequence[Point], styles: dict[str, int], limits: tuple[float, float], axis: str, metric: str
+    points: Sequence[Point], styles: dict[str, Style], limits: tuple[float, float], axis: str, metric: str
 ) -> str:
     low, high = limits
     first = math.floor(math.log10(min(one.cost for one in points)))
@@ -193,7 +216,7 @@ def _panel(
     for one in points:
         series.setdefault((one.system, one.series), []).append(one)
     for number, ((system, label), members) in enumerate(series.items()):
-        style = f"c{styles[system] % len(COLOURS)}"
+        style = f"c{styles[system].colour}"
         ordered = sorted(members, key=lambda one: one.cost)
         if len(ordered) > 1:
             path = " ".join(f"{x(one.cost):.1f},{y(one.score):.1f}" for one in ordered)
@@ -214,8 +237,8 @@ def _panel(
     return "".join(marks)
 
 
-def _mark(number: int, x: float, y: float, title: str) -> str:
-    shape, style = SHAPES[number % len(SHAPES)], f"c{number % len(COLOURS)}"
+def _mark(drawn_as: Style, x: float, y: float, title: str) -> str:
+    shape, style = SHAPES[drawn_as.shape], f"c{drawn_as.colour}"
     if shape == "circle":
         drawn = f'<circle class="mark {style}" cx="{x:.1f}" cy="{y:.1f}" r="4.2">'
         return f"{drawn}<title>{escape(title)}</title></circle>"
@@ -228,7 +251,7 @@ def _mark(number: int, x: float, y: float, title: str) -> str:
     return f'<polygon class="mark {style}" points="{path}"><title>{escape(title)}</title></polygon>'
 
 
-def _legend(names: Sequence[str], styles: dict[str, int], drawn: set[str]) -> str:
+def _legend(names: Sequence[str], styles: dict[str, Style], drawn: set[str]) -> str:
     lines = []
     for number, name in enumerate(names):
         y = _HEIGHT + _LINE_HEIGHT * number + 8

@@ -11,10 +11,15 @@ from sightline.evaluation.tables import TextTable
 
 
 def section(heading: str, note: str, body: str) -> str:
-    """A section; heading and note are plain text, the body is HTML."""
-    told = f"<p>{escape(note)}</p>" if note else ""
+    """A section; heading and note are plain text, in which `code` is marked so; the body is HTML."""
+    told = f"<p>{with_code(note)}</p>" if note else ""
     head = f'<div class="head"><h2>{escape(heading)}</h2>{told}</div>'
     return f'<section id="{anchor(heading)}">{head}{body}</section>'
+
+
+def with_code(text: str) -> str:
+    """Plain text as HTML, in which what stands between backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
 
 
 def anchor(heading: str) -> str:

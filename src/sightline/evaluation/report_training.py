@@ -8,7 +8,7 @@ from html import escape
 
 from sightline.evaluation.background import Background, Remark
 from sightline.evaluation.charts import Line, step_curve
-from sightline.evaluation.report_parts import legend, section
+from sightline.evaluation.report_parts import legend, section, with_code
 from sightline.evaluation.summary import metric_label
 
 _PARTS = ("k-a", "k-b", "k-c", "k-d", "k-e", "k-f")
@@ -49,8 +49,8 @@ def remarks_section(remarks: Sequence[Remark] | None) -> str:
     styles = {"error": "bad", "warning": "warn"}
     lines = [
         f'<tr><td><span class="tag {styles.get(one.severity, "flat")}">{escape(one.severity)}</span></td>'
-        f'<td class="num">{one.count:,}</td><td>{escape(one.title)}<div class="sub">{escape(one.where)}: '
-        f"{escape(one.message)}</div></td><td>{escape(one.advice)}</td></tr>"
+        f'<td class="num">{one.count:,}</td><td>{with_code(one.title)}<div class="sub">{escape(one.where)}: '
+        f"{with_code(one.message)}</div></td><td>{with_code(one.advice)}</td></tr>"
         for one in remarks
     ]
     return section(

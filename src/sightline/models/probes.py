@@ -51,7 +51,7 @@ def encoder_probes(encoder: Any) -> list[Probe]:
         if encoder.supports(name)
     }
     if encoder.supports(("image", "text")):
-        values["image with text"] = ([{"image": _picture(64, 48), "text": QUESTION}], None)
+        values["image with text"] = ([{"image": picture(64, 48), "text": QUESTION}], None)
     probes = []
     for name, (small, large) in values.items():
         for role in ROLES:
@@ -117,16 +117,16 @@ def _values(max_tokens: int | None) -> dict[str, tuple[list[Any], Any]]:
     words = WITHOUT_LIMIT if max_tokens is None else min(max_tokens + BEYOND, LONGEST)
     time = np.arange(16_000, dtype=np.float32) / 16_000
     tone = {"array": 0.4 * np.sin(2 * np.pi * 440 * time), "sampling_rate": 16_000}
-    frames = np.stack([np.asarray(_picture(64, 64, shift=shift)) for shift in range(0, 32, 8)])
+    frames = np.stack([np.asarray(picture(64, 64, shift=shift)) for shift in range(0, 32, 8)])
     return {
         "text": (list(TEXTS), "pump " * words),
-        "image": ([{"image": _picture(64, 48)}], {"image": _picture(1_400, 1_000)}),
+        "image": ([{"image": picture(64, 48)}], {"image": picture(1_400, 1_000)}),
         "audio": ([{"audio": tone}], None),
         "video": ([{"video": {"array": frames, "video_metadata": {"fps": 2.0}}}], None),
     }
 
 
-def _picture(width: int, height: int, *, shift: int = 0) -> Any:
+def picture(width: int, height: int, *, shift: int = 0) -> Any:
     """Colours that run into each other, and a few sharp edges."""
     from PIL import Image
 

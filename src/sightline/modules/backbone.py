@@ -105,7 +105,7 @@ class Backbone(Module):
         modality = features.get("modality", "text")
         call = self.table.calls[tuple(modality.split("+")) if "+" in modality else modality]
         method = getattr(self.model, call.method)
-        arguments = self._accepted(call.method, features)
+        arguments = self.accepted(call.method, features)
         if PIXELS in arguments:
             arguments[PIXELS] = self._pixels(arguments[PIXELS])
         if FILM_PIXELS in arguments and self.processor.film is not None:
@@ -124,23 +124,39 @@ class Backbone(Module):
         if packing is not None:
             value = packing.call(method, arguments, _hidden_states)
         else:
-            hidden_states = bool(layers) or (call.output is not None and "hidden_states" in call.output)
-            output = method(
-                **arguments,
-                **({"return_dict": True} if self._returns_dict(call.method) else {}),
-                **({"output_hidden_states": True} if hidden_states else {}),
-            )
+            output = self._output_of(call, arguments, layers=bool(layers))
             value = _entry(output, call.output)
             if layers:
                 features[LAYERS] = [output.hidden_states[layer] for layer in layers]
-        if value.ndim == 4:  # convolutional towers: (N, D, H, W) -> (N, H * W, D)
-            value = value.flatten(2).transpose(1, 2)
+        value = _rows(value)
         features[self.table.writes] = value
         mask = features.get("attention_mask")
         audio = self.processor.audio
         if WAVEFORM in arguments and mask is not None and audio.kernels and audio.padded:
             features["attention_mask"] = audio.frame_mask(mask, value.shape[1])
         return features
+
+    def plain(self, call: Call, arguments: Mapping[str, Tensor]) -> Tensor:
+        """What the model makes of prepared inputs, by transformers' own operators alone.
+
+        For what follows the operators themselves, such as an export; `forward` is faster and gives the same.
+
+        Args:
+            call: an entry of the table.
+            arguments: of the call, pixels finished.
+
+        Returns:
+            Hidden states (N, T, D), or pooled features (N, D).
+        """
+        return _rows(_entry(self._output_of(call, arguments), call.output))
+
+    def _output_of(self, call: Call, arguments: Mapping[str, Tensor], *, layers: bool = False) -> Any:
+        hidden_states = layers or (call.output is not None and "hidden_states" in call.output)
+        return getattr(self.model, call.method)(
+            **arguments,
+            **({"return_dict": True} if self._returns_dict(call.method) else {}),
+            **({"output_hidden_states": True} if hidden_states else {}),
+        )
 
     @property
     def packs_text(self) -> bool:
@@ -163,17 +179,21 @@ class Backbone(Module):
 
     def _returns_dict(self, method: str) -> bool:
         """Whether a method can be asked for an output with names; BLIP's for text and image gives a bare tensor."""
-        names = self._arguments[method]
+        names = self._names(method)
         return names is None or bool(names & {"return_dict", "kwargs"})
 
-    def _accepted(self, method: str, features: Mapping[str, Any]) -> dict[str, Any]:
+    def _names(self, method: str) -> frozenset[str] | None:
         if method not in self._arguments:
             parameters = inspect.signature(getattr(self.model, method)).parameters
             open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
             # A method of a base class behind **kwargs would swallow a misspelt name; only forward is trusted.
             free = open_ended and method == "forward"
             self._arguments[method] = None if free else frozenset(parameters)
-        names = self._arguments[method]
+        return self._arguments[method]
+
+    def accepted(self, method: str, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the features that a method of the model takes."""
+        names = self._names(method)
         return {
             name: value
             for name, value in features.items()
@@ -225,6 +245,11 @@ def _entry(output: Any, path: str | tuple[str | int, ...] | None) -> Tensor:
     if not isinstance(output, Tensor):
         raise CheckpointError(f"the model's output {path!r} is a {type(output).__name__}, not a tensor")
     return output
+
+
+def _rows(value: Tensor) -> Tensor:
+    """(N, H * W, D) of a convolutional tower's (N, D, H, W); anything else as it is."""
+    return value.flatten(2).transpose(1, 2) if value.ndim == 4 else value
 
 
 def _hidden_states(output: Any) -> Tensor:
