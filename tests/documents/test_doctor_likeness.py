@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import ImageDraw
 
+from sightline.documents.closely import Closely
 from sightline.documents.doctor.alike import ALIKE, Groups, Look, alike, share, shingles
-from sightline.documents.doctor.closely import Closely
 from sightline.documents.doctor.picture import SIDE, look
 from support.sick_datasets import jpeg, picture, text_of
 

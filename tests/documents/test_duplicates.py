@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from sightline.documents.closely import Closely
 from sightline.documents.duplicates import MAX_DISTANCE, mark_duplicates
 from sightline.documents.fonts import Fonts
-from sightline.documents.likeness import near_pairs, perceptual_hash, same_picture
+from sightline.documents.likeness import near_pairs, perceptual_hash
 from sightline.documents.rawpages import make_page
 from sightline.documents.records import Document, Page, image_location, page_id
 from sightline.documents.structure import Block
@@ -91,16 +92,15 @@ def test_pages_without_content_have_one_hash(colour):
     assert perceptual_hash(Image.new("RGB", SIZE, colour)) == "0" * 16
 
 
-def test_same_picture_sees_single_characters(tmp_path):
+def test_a_close_look_sees_single_characters(tmp_path):
     page, other = sheet(FORM + "\ncosts 2,481 in all"), sheet(FORM + "\ncosts 2,487 in all")
     page.save(tmp_path / "a.jpg", quality=90)
     page.resize((600, 849), Image.Resampling.LANCZOS).save(tmp_path / "b.jpg", quality=60)
     other.save(tmp_path / "c.jpg", quality=90)
     page.resize((840, 840)).save(tmp_path / "d.jpg")
-    assert same_picture(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    assert same_picture(tmp_path / "b.jpg", tmp_path / "a.jpg")
-    assert not same_picture(tmp_path / "a.jpg", tmp_path / "c.jpg")
-    assert not same_picture(tmp_path / "a.jpg", tmp_path / "d.jpg")
+    closely = Closely(lambda number: tmp_path / f"{'abcd'[number]}.jpg")
+    assert [closely.same(0, number) for number in range(4)] == [True, True, False, False]
+    assert closely.same(1, 0)
 
 
 def test_a_page_saved_again_is_found(dataset):

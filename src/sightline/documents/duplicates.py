@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sightline.documents.likeness import near_pairs, same_picture
+from sightline.documents.closely import Closely
+from sightline.documents.likeness import near_pairs
 from sightline.documents.records import Document, Page
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class _Search:
     def __init__(self, pages: Sequence[Page], root: Path) -> None:
         import numpy as np
 
-        self._pages, self._root = pages, root
+        self._pages = pages
+        self._closely = Closely(lambda page: root / pages[page].image)
         self._bags = [_bag(page.text) for page in pages]
         self._hashes = [int(page.image_hash or "0", 16) for page in pages]
         distinct = sorted(set(self._hashes))
@@ -92,12 +94,9 @@ class _Search:
             other for value in (mine, *self._near.get(mine, ())) for other in self._by_hash.get(value, ())
         ]
         for other in sorted(candidates[:MOST_CANDIDATES]):
-            if _similar(self._bags[page], self._bags[other]) and self._same_picture(page, other):
+            if _similar(self._bags[page], self._bags[other]) and self._closely.same(page, other):
                 return other
         return None
-
-    def _same_picture(self, page: int, other: int) -> bool:
-        return same_picture(*(self._root / self._pages[number].image for number in (page, other)))
 
 
 def _bag(text: str) -> np.ndarray:

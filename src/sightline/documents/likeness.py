@@ -1,8 +1,8 @@
-"""Perceptual hashes, and images compared cell by cell.
+"""Perceptual hashes.
 
 The hash is that of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010),
 section 3.2.1: the signs of the lowest frequencies of a small grey version. It finds candidates. What
-decides is `same_picture`, because the lowest frequencies of two filled-in forms are the same.
+decides is `closely`, because the lowest frequencies of two filled-in forms are the same.
 
     C: side of the cosine matrix    F: frequencies kept per direction    B: hashes    R: rows of a block
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,12 +21,6 @@ _SIDE = 32
 _FREQUENCIES = 8
 # Coefficients of a page without content are rounding errors, whose signs mean nothing; nine short lines give 1.
 _BLANK = 0.25
-# A cell is 4 by 4 pixels of a page of a million; a digit of 9 points covers four.
-CELLS = 60_000
-# Grey levels of 255. Saving a page of text again (JPEG 50 to 75, half to all of its pixels) moves the worst cell by
-# 5 to 11; another digit, or a point for a comma, by 16 and more.
-MAX_CELL_DIFFERENCE = 14.0
-MAX_ASPECT_DIFFERENCE = 0.02
 
 
 def perceptual_hash(image: Image) -> str:
@@ -54,43 +47,6 @@ def _cosines() -> np.ndarray:
 
     angles_FC = np.outer(np.arange(_FREQUENCIES), np.arange(_SIDE) + 0.5) * (math.pi / _SIDE)
     return np.cos(angles_FC) / _SIDE * 2
-
-
-def same_picture(first: Path, second: Path) -> bool:
-    """Whether two page images show the same, down to single characters.
-
-    Survives another size, quality and colour depth; not another crop, angle, or a shift by pixels.
-
-    Raises:
-        OSError: when one of them cannot be read.
-    """
-    import numpy as np
-
-    sizes = _size(first), _size(second)
-    aspects = [width / height for width, height in sizes]
-    if max(aspects) > min(aspects) * (1 + MAX_ASPECT_DIFFERENCE):
-        return False
-    width, height = min(sizes)
-    scale = min(1.0, math.sqrt(CELLS / (width * height)))
-    grid = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return float(np.abs(_cells(first, grid) - _cells(second, grid)).max()) <= MAX_CELL_DIFFERENCE
-
-
-def _size(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.size
-
-
-def _cells(path: Path, grid: tuple[int, int]) -> np.ndarray:
-    """The grey levels of a grid of cells."""
-    import numpy as np
-    from PIL import Image
-
-    with Image.open(path) as image:
-        grey = image.convert("L").resize(grid, Image.Resampling.LANCZOS)
-    return np.asarray(grey, np.float32)
 
 
 def near_pairs(hashes_B: np.ndarray, max_distance: int, most: int) -> list[tuple[int, int]]:

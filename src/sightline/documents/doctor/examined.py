@@ -10,8 +10,8 @@ from pathlib import Path
 
 import xxhash
 
+from sightline.documents.closely import Closely
 from sightline.documents.doctor.alike import Groups, Look, alike
-from sightline.documents.doctor.closely import Closely
 from sightline.documents.doctor.contents import Contents, Sheet
 from sightline.documents.doctor.gallery import Seen, see
 from sightline.documents.doctor.memory import Memory
