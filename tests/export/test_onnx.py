@@ -61,7 +61,7 @@ def with_prompt(folder: Path) -> Path:
 def adapt(encoder: Encoder) -> None:
     """An adapter that moves vectors, which is merged into what is written."""
     before = encoder.encode(TEXTS).numpy()
-    encoder.add_adapter(LoRA(rank=2))
+    encoder.add_adapter(LoRA(r=2))
     with torch.no_grad():
         for name, weight in encoder.named_parameters():
             if "lora_B" in name:

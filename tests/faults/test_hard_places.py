@@ -1,4 +1,4 @@
-"""`sightline ingest` where it cannot succeed: a clear line, an exit code that says so, nothing that looks whole."""
+"""`sightline ingest` and `convert` where they cannot succeed: a clear line, an exit code, nothing that looks whole."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from sightline.documents.dataset import Dataset
 from sightline.errors import DataError
+from support.sick_datasets import healthy
 
 
 def ingest(
@@ -136,3 +137,32 @@ def test_a_full_disk(notes: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     left = set((tmp_path / "left").read_text().split())
     assert left == {"dataset.json", "documents.parquet", "pages.parquet", "questions.parquet", "images"}
+
+
+SMALL_DISK = """
+mount -t tmpfs -o size=4k tmpfs "$OUT" || exit 77
+for layout in beir trec vidore; do "$@" -o "$OUT/$layout" --to $layout && exit 1; done
+ls -A "$OUT" > "$OUT/../left"
+"""
+
+
+def test_convert_on_a_full_disk(tmp_path: Path) -> None:
+    """A disk of one block: each layout says so in one line and leaves nothing, whole or half."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare, which makes the small disk, is not installed")
+    (tmp_path / "out").mkdir()
+    data = healthy(tmp_path / "data").write()
+    convert = [sys.executable, "-m", "sightline.cli.main", "convert", str(data), "--split", "train"]
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", SMALL_DISK, "sh", *convert],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OUT": str(tmp_path / "out")},
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.strip().splitlines()
+    assert len(said) == 3, said
+    assert all(line.startswith("Error: ") and "No space left on device" in line for line in said), said
+    assert (tmp_path / "left").read_text() == ""

@@ -14,7 +14,9 @@ from rich.console import Console
 from sightline.config.load import recipe_from
 from sightline.config.recipe import Recipe
 from sightline.errors import CheckpointError, DataError
-from sightline.models.skeleton import encoder_shape
+from sightline.inputs.pairs import parse_pair
+from sightline.models.reranker import Reranker
+from sightline.models.skeleton import encoder_shape, reranker_shape
 from sightline.runs.check import check_data
 from sightline.runs.estimate import told_time
 from sightline.runs.train import run_recipe
@@ -150,3 +152,32 @@ def test_the_interval_is_students() -> None:
     )
     assert told_time([0.0, 2.0], 10) == "estimated 20 s, from one step of 2.00 s"
     assert told_time([0.0], 10) == "too few steps to estimate the time of one"
+
+
+def test_pairs_against_a_reranker(tmp_path: Path, tiny: Tiny) -> None:
+    builder = healthy(tmp_path / "data")
+    builder.ask("long", text_of(9, 200), "a.pdf", 0)
+    data = builder.write()
+    plan = recipe(tiny("bert"), data, tmp_path / "run", 'model.kind="reranker"')
+    found = check_data(recipe=plan).diagnosis.findings
+    (size,) = (one for one in found if one.kind == "size")
+    assert size.where == "pairs"
+    assert "64 at most; the model reads 64 tokens" in size.message
+    (cut,) = (one for one in found if one.kind == "cut")
+    assert "long with a.pdf#p0" in cut.places
+    assert "the pair is cut at 64 tokens" in cut.message
+    assert "not-examined" not in {one.kind for one in found}
+    plan = recipe(tmp_path / "no model", data, tmp_path / "run", 'model.kind="reranker"')
+    assert "not-examined" in {one.kind for one in check_data(recipe=plan).diagnosis.findings}
+
+
+def test_a_rerankers_shape_prepares_pairs_as_the_model_does(tmp_path: Path, tiny: Tiny) -> None:
+    texts = ("which pump?", "a diagram of the pump with its valves")
+    for name in ("bert", "qwen3"):
+        shape, model = reranker_shape(tiny(name)), Reranker.from_pretrained(tiny(name), device="cpu")
+        assert all(weight.device.type == "meta" for weight in shape.backbone.model.parameters())
+        ours, theirs = (
+            one.preprocessor(parse_pair(texts), prompt=one.prompt_for()) for one in (shape, model)
+        )
+        assert ours.cost == theirs.cost
+        assert all(torch.equal(ours.values[key], tensor) for key, tensor in theirs.values.items())

@@ -1,4 +1,4 @@
-"""An encoder without its weights: what it takes, how it prepares it, and nothing to run."""
+"""A model without its weights: what it takes, how it prepares it, and nothing to run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
+from sightline.checkpoint.language_heads import Head, HeadChoice
 from sightline.checkpoint.read import read_checkpoint
+from sightline.checkpoint.rerankers import read_reranker
 from sightline.models.encoder import Encoder
 from sightline.models.loading import locate
+from sightline.models.reranker import Reranker
 
 
 def encoder_shape(
@@ -57,3 +60,52 @@ def encoder_shape(
     )
     encoder.name_or_path = str(name_or_path)
     return encoder.eval()
+
+
+def reranker_shape(
+    name_or_path: str | Path,
+    *,
+    head: Head | None = None,
+    preset: str | None = None,
+    answers: tuple[str, str] | None = None,
+    default_prompt_name: str | None = None,
+    dtype: str | torch.dtype | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    processor_kwargs: Mapping[str, Any] | None = None,
+    prompts: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+) -> Reranker:
+    """The same of a reranker, saved or with a new head: it prepares pairs and cannot score them.
+
+    Args:
+        name_or_path: folder, or name on the Hub; of that the weights are fetched all the same.
+        head, preset, answers, default_prompt_name, dtype, model_kwargs, processor_kwargs, prompts, trust_remote_code,
+            revision: as `Reranker.from_pretrained`.
+
+    Raises:
+        CheckpointError: as `Reranker.from_pretrained`, as far as it shows without weights.
+        ConfigError: no such preset or prompt.
+    """
+    folder, options = locate(
+        name_or_path,
+        dtype=dtype,
+        model_kwargs=model_kwargs,
+        processor_kwargs=processor_kwargs,
+        config_kwargs=None,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        token=None,
+        cache_dir=None,
+        local_files_only=False,
+    )
+    choice = HeadChoice(head, None, preset, answers)
+    checkpoint = read_reranker(folder, replace(options, weights=False), choice)
+    reranker = Reranker(
+        checkpoint.parts,
+        activation=checkpoint.activation,
+        prompts=checkpoint.facts.prompts | dict(prompts or {}),
+        default_prompt_name=default_prompt_name or checkpoint.facts.default_prompt_name,
+    )
+    reranker.name_or_path = str(name_or_path)
+    return reranker.eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,26 +194,24 @@ def _text_check(recipe: Recipe) -> list[Check]:
 
 def _limits(recipe: Recipe) -> list[Check]:
     """The checks of items against the recipe's model."""
-    from sightline.documents.doctor.limit_checks import Limits, reduced
+    from sightline.documents.doctor.limit_checks import Limits, PairLimits, reduced
+    from sightline.runs.rerankers import reranker_shape_of
 
-    if recipe.model.kind == "reranker":
-        return [_pairs_are_not_counted]
+    views = () if recipe.data.columns else (*recipe.trained_fields, *recipe.evaluated_fields)
     try:
+        if recipe.model.kind == "reranker":
+            reranker = reranker_shape_of(recipe)
+            return [PairLimits(reranker.preprocessor, reranker.modalities, views, reranker.prompt_for())]
         encoder = shape_of(recipe)
     except CheckpointError as error:  # the data can be looked at all the same
         case = Case("not-examined", "the model", str(error))
         return [lambda _: [case]]
-    views = () if recipe.data.columns else (*recipe.trained_fields, *recipe.evaluated_fields)
     prompts = {role: encoder.prompt_for(role) for role in ("query", "document")}
     checks: list[Check] = [Limits(encoder.preprocessor, encoder.modalities, views, prompts)]
     for backbone in encoder.backbones().values():
         if backbone.processor.images is not None:
             checks.append(reduced(backbone.processor.images.target))
     return checks
-
-
-def _pairs_are_not_counted(_: Examined) -> Iterator[Case]:
-    yield Case("not-examined", "the model", "tokens of a reranker's pairs are counted when training starts")
 
 
 def shape_of(recipe: Recipe) -> Encoder:

@@ -108,6 +108,19 @@ def load_reranker(recipe: Recipe) -> Reranker:
     """The model of `[model]`, with a new head where it has none."""
     from sightline.models.reranker import Reranker
 
+    return Reranker.from_pretrained(recipe.model.name, **_arguments(recipe), **loading(recipe))
+
+
+def reranker_shape_of(recipe: Recipe) -> Reranker:
+    """The same without its weights, which prepares pairs as it does."""
+    from sightline.models.skeleton import reranker_shape
+
+    options = {name: value for name, value in loading(recipe).items() if name != "device"}
+    return reranker_shape(recipe.model.name, **_arguments(recipe), **options)
+
+
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    """What of `[model]` only rerankers have."""
     config = recipe.model
     if config.routes or (recipe.lora is not None and recipe.lora.routes):
         raise ConfigError(f"{recipe.source}: a reranker has no routes; remove model.routes and lora.routes")
@@ -116,7 +129,9 @@ def load_reranker(recipe: Recipe) -> Reranker:
         if len(config.answers) != 2:
             raise ConfigError(f"{recipe.source}: model.answers are two words, not {config.answers}")
         answers = (config.answers[0], config.answers[1])
-    return Reranker.from_pretrained(
-        config.name, head=config.head, preset=config.preset, answers=answers,
-        default_prompt_name=config.default_prompt_name, **loading(recipe),
-    )  # fmt: skip
+    return {
+        "head": config.head,
+        "preset": config.preset,
+        "answers": answers,
+        "default_prompt_name": config.default_prompt_name,
+    }

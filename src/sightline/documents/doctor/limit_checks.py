@@ -1,4 +1,4 @@
-"""How the items fit the model: tokens against what it reads, pixels against what it sees.
+"""How the items, or a reranker's pairs, fit the model: tokens against what it reads, pixels against what it sees.
 
 The model's own processor counts; no weights are needed.
 """
@@ -14,12 +14,15 @@ from sightline.documents.doctor.contents import Sheet
 from sightline.documents.doctor.examined import Examined
 from sightline.documents.doctor.findings import Case, Drop
 from sightline.errors import SightlineError
+from sightline.inputs.pairs import parse_pair
 from sightline.inputs.parse import parse
 from sightline.types import Features, Item
 
 # Pages with images that are prepared as in training, taken evenly; preparing one takes as long as opening it.
 SAMPLE = 48
 MANY = 256
+# Pairs of texts that are counted, taken evenly: one is tokenized anew for each question that a page stands beside.
+PAIRS = 4_096
 
 
 class Preparing(Protocol):
@@ -136,15 +139,93 @@ class Limits:
         """How large the items are."""
         names = {"query": "questions", "document": "texts", "page": "pages (a sample)"}
         for role, costs in self.costs.items():
-            tokens, patches = (sorted(column) for column in zip(*costs, strict=True))
-            middle, most = len(tokens) // 2, -1
-            parts = [f"{tokens[middle]:,} tokens in the middle, {tokens[most]:,} at most"]
-            if patches[most]:
-                parts.append(f"{patches[middle]:,} patches in the middle, {patches[most]:,} at most")
-            limit = self.prepare.max_tokens
-            if limit is not None:
-                parts.append(f"the model reads {limit:,} tokens")
-            yield Case("size", names[role], "; ".join(parts))
+            yield _size(names[role], costs, self.prepare.max_tokens)
+
+
+@dataclass
+class PairLimits:
+    """A check of a reranker's pairs against it: each question beside the pages that answer it and its negatives.
+
+    Attributes:
+        prepare: the model's pair processor.
+        modalities: what either side of a pair may hold.
+        views: what of a page is shown to it, the first that it reads; empty for cells as they are.
+        prompt: text put in front, or the model's instruction.
+    """
+
+    prepare: Preparing
+    modalities: Sequence[str]
+    views: Sequence[str] = ()
+    prompt: str | None = None
+
+    def __call__(self, examined: Examined) -> Iterator[Case]:
+        asked = examined.contents.asked
+        pairs = [
+            (number, sheet)
+            for number, one in enumerate(asked)
+            if one.query
+            for sheet in (*one.positives, *one.negatives)
+            if self._view(examined, sheet) is not None
+        ]
+        seeing = any(self._view(examined, sheet) != "text" for _, sheet in pairs)
+        most = SAMPLE if seeing else PAIRS
+        taken = [pairs[at * len(pairs) // most] for at in range(most)] if len(pairs) > most else pairs
+        costs: list[tuple[int, int]] = []
+        for start in range(0, len(taken), MANY):
+            for pair, outcome in zip(
+                some := taken[start : start + MANY], self._some(examined, some), strict=True
+            ):
+                name = f"{asked[pair[0]].name} with {examined.sheets[pair[1]].name}"
+                if isinstance(outcome, str):
+                    yield Case("refused", name, outcome, (Drop("question", pair[0]),))
+                    continue
+                costs.append(outcome)
+                limit = self.prepare.max_tokens
+                if limit is not None and outcome[0] >= limit:
+                    yield Case("cut", name, f"the pair is cut at {limit} tokens")
+        if costs:
+            sample = f" ({len(taken):,} of {len(pairs):,})" if len(taken) < len(pairs) else ""
+            yield _size(f"pairs{sample}", costs, self.prepare.max_tokens)
+
+    def _view(self, examined: Examined, number: int) -> str | None:
+        """How a page is shown to the model; None where there is nothing of it to show."""
+        sheet = examined.sheets[number]
+        seen = examined.seen.get(number)
+        able = sheet.image is not None and not (seen is not None and seen.picture.error)
+        views = self.views or (("both" if sheet.text else "image") if sheet.image is not None else "text",)
+        for view in views:
+            if view == "text" and sheet.text and "text" in self.modalities:
+                return view
+            if view != "text" and able and "image" in self.modalities:
+                return view
+        return None
+
+    def _some(self, examined: Examined, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int] | str]:
+        try:
+            items = [self._item(examined, *pair) for pair in pairs]
+            made = self.prepare.many(items, prompt=self.prompt)
+            return [(one.cost.tokens, one.cost.patches) for one in made]
+        except SightlineError as error:  # one by one, the pair at fault shows
+            if len(pairs) == 1:
+                return [str(error)]
+            return [outcome for pair in pairs for outcome in self._some(examined, [pair])]
+
+    def _item(self, examined: Examined, number: int, page: int) -> Item:
+        sheet, view = examined.sheets[page], self._view(examined, page)
+        document = _text(sheet.text) if view == "text" else _item(sheet, view)
+        return parse_pair((_text(examined.contents.asked[number].query or ""), document))
+
+
+def _size(what: str, costs: Sequence[tuple[int, int]], limit: int | None) -> Case:
+    """How large items are: their tokens and patches."""
+    tokens, patches = (sorted(column) for column in zip(*costs, strict=True))
+    middle, most = len(tokens) // 2, -1
+    parts = [f"{tokens[middle]:,} tokens in the middle, {tokens[most]:,} at most"]
+    if patches[most]:
+        parts.append(f"{patches[middle]:,} patches in the middle, {patches[most]:,} at most")
+    if limit is not None:
+        parts.append(f"the model reads {limit:,} tokens")
+    return Case("size", what, "; ".join(parts))
 
 
 def reduced(target: Callable[[int, int], tuple[int, int]]) -> Callable[[Examined], Iterator[Case]]:
