@@ -18,6 +18,8 @@ _INHERITING = ("ModelConfig", "LossConfig", "TrainingConfig")
 COMMANDS = (
     "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "report", "convert", "index",
     "versions", "remove", "search", "serve", "feedback", "feedback export", "feedback report", "feedback forget",
+    "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "report", "convert", "export", "index",
+    "versions", "remove", "search", "serve",
 )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ __all__ = [
     "build_index",
     "check_data",
     "compare_systems",
+    "export_onnx",
     "ingest",
     "labelled_pairs",
     "load_recipe",
@@ -131,6 +132,7 @@ _HOMES: dict[str, str] = {
     "build_index": "sightline.search.index",
     "check_data": "sightline.runs.check",
     "compare_systems": "sightline.runs.contest",
+    "export_onnx": "sightline.export.onnx_folder",
     "ingest": "sightline.documents.ingest",
     "labelled_pairs": "sightline.training.pair_rows",
     "load_recipe": "sightline.config.load",
@@ -161,6 +163,7 @@ if TYPE_CHECKING:
     from sightline.evaluation.collection import Collection as Collection
     from sightline.evaluation.reranking import RerankingEvaluator as RerankingEvaluator
     from sightline.evaluation.retrieval import RetrievalEvaluator as RetrievalEvaluator
+    from sightline.export.onnx_folder import export_onnx as export_onnx
     from sightline.inputs.roles import QueryExpansion as QueryExpansion
     from sightline.inputs.roles import RoleTexts as RoleTexts
     from sightline.losses.compose import Matryoshka as Matryoshka

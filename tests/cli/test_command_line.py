@@ -17,7 +17,7 @@ from sightline.cli import main as cli
 from sightline.errors import DataError
 from support.processes import heed_interrupts
 
-COMMANDS = ("demo", "ingest", "mine", "train", "eval", "compare", "convert", "index", "search")
+COMMANDS = ("demo", "ingest", "mine", "train", "eval", "compare", "convert", "export", "index", "search")
 
 
 def sightline(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -82,6 +82,7 @@ def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
         ("mine", "absent", "--bm25"),
         ("train", "absent.toml"),
         ("eval", "absent-model", "absent-dataset"),
+        ("export", "absent", "--onnx", "-o", "out"),
         ("index", "absent", "-m", "model", "-o", "out"),
         ("search", "absent", "question"),
     ],
@@ -96,7 +97,14 @@ def test_mistakes_end_in_one_line(arguments: tuple[str, ...], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [("ingest",), ("train", "--nope"), ("nope",), ("search", "i", "q", "-k", "0")]
+    "arguments",
+    [
+        ("ingest",),
+        ("train", "--nope"),
+        ("nope",),
+        ("export", "m", "-o", "o"),
+        ("search", "i", "q", "-k", "0"),
+    ],
 )
 def test_wrong_usage_ends_in_2(arguments: tuple[str, ...]) -> None:
     done = sightline(*arguments)

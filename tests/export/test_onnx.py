@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from sightline.cli.main import app
 from sightline.errors import CheckpointError, ConfigError, DataError
 from sightline.export import graph, onnx_folder
 from sightline.export.onnx_folder import export_onnx
@@ -103,17 +105,25 @@ def test_a_text_encoder_and_the_lines_that_use_it(build: Build, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("build", [dual.clip, dual.siglip], ids=lambda build: build.__name__)
-def test_both_towers_of_a_dual_encoder(build: Build, tmp_path: Path) -> None:
-    encoder = Encoder.from_pretrained(build(tmp_path / "model"), device="cpu")
-    facts = export_onnx(encoder, tmp_path / "out")
-    assert [(one.file, one.outputs) for one in facts.graphs] == [
-        ("onnx/text_model.onnx", ("text_embeds",)),
-        ("onnx/vision_model.onnx", ("image_embeds",)),
+def test_both_towers_of_a_dual_encoder_by_the_command(build: Build, tmp_path: Path) -> None:
+    folder = build(tmp_path / "model")
+    done = CliRunner().invoke(app, ["export", str(folder), "--onnx", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "vision_model.onnx: images, " in done.output
+    told = json.loads((tmp_path / "out" / "onnx" / "facts.json").read_text())
+    assert [(one["file"], one["outputs"]) for one in told["graphs"]] == [
+        ("onnx/text_model.onnx", ["text_embeds"]),
+        ("onnx/vision_model.onnx", ["image_embeds"]),
     ]
-    assert all(one.parity.difference <= ALLOWED for one in facts.graphs)
-    assert facts.left_out == ()
-    ours = used(tmp_path / "out")
-    pictures = make_pictures()
+    assert all(one["parity"]["difference"] <= ALLOWED for one in told["graphs"])
+    assert told["left_out"] == []
+    # SigLIP's texts are always of the length it was trained with.
+    assert told["graphs"][0]["inputs"]["input_ids"][1] == ("length" if build is dual.clip else 64)
+    encoder, ours, pictures = (
+        Encoder.from_pretrained(folder, device="cpu"),
+        used(tmp_path / "out"),
+        make_pictures(),
+    )
     np.testing.assert_allclose(ours["embed_texts"](TEXTS), encoder.encode_document(TEXTS).numpy(), atol=1e-5)
     np.testing.assert_allclose(
         ours["embed_images"](pictures), encoder.encode_document(pictures).numpy(), atol=1e-5

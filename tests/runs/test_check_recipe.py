@@ -21,6 +21,7 @@ from sightline.runs.check import check_data
 from sightline.runs.estimate import told_time
 from sightline.runs.train import run_recipe
 from support.sick_datasets import Builder, healthy, jpeg, picture, text_of
+from support.tiny_answers import qwen3_answers
 
 Tiny = Callable[[str], Path]
 
@@ -173,8 +174,8 @@ def test_pairs_against_a_reranker(tmp_path: Path, tiny: Tiny) -> None:
 
 def test_a_rerankers_shape_prepares_pairs_as_the_model_does(tmp_path: Path, tiny: Tiny) -> None:
     texts = ("which pump?", "a diagram of the pump with its valves")
-    for name in ("bert", "qwen3"):
-        shape, model = reranker_shape(tiny(name)), Reranker.from_pretrained(tiny(name), device="cpu")
+    for folder in (tiny("bert"), qwen3_answers(tmp_path / "qwen3")):
+        shape, model = reranker_shape(folder), Reranker.from_pretrained(folder, device="cpu")
         assert all(weight.device.type == "meta" for weight in shape.backbone.model.parameters())
         ours, theirs = (
             one.preprocessor(parse_pair(texts), prompt=one.prompt_for()) for one in (shape, model)
