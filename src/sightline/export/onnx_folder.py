@@ -12,15 +12,15 @@ onnx/facts.json               prompts, lengths, inputs and outputs, and how near
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from sightline import __version__
 from sightline.errors import ConfigError
+from sightline.export.facts import ExportFacts, WrittenGraph
 from sightline.export.graph import outputs_of, write_graph
 from sightline.export.parity import Parity, Session, compare_images, compare_texts, demand
 from sightline.export.prepared import TextRules, pixels_of, text_rules, tokens_of
@@ -33,56 +33,6 @@ from sightline.models.probes import QUESTION, ROLES, picture
 FOLDER = "onnx"
 FACTS = "facts.json"
 _NEEDS = ("onnx", "onnxscript", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class WrittenGraph:
-    """A graph that was written and checked.
-
-    Attributes:
-        file: its path in the folder.
-        modality: ``text`` or ``image``.
-        inputs: name -> axes: a number, or the name of one that varies.
-        outputs: names.
-        dimension: D.
-        bytes: of the file and its weights.
-        precision: ``float32`` or ``int8``.
-        parity: with the model.
-    """
-
-    file: str
-    modality: str
-    inputs: dict[str, list[int | str]]
-    outputs: tuple[str, ...]
-    dimension: int
-    bytes: int
-    precision: str
-    parity: Parity
-
-
-@dataclass(frozen=True)
-class ExportFacts:
-    """What stands in ``onnx/facts.json``, so that a program without Sightline knows how to use the graphs.
-
-    Attributes:
-        graphs: what was written.
-        prompts: by role (``query``, ``document``): stands in front of every text.
-        text: how texts are tokenized; None without a text tower.
-        similarity: what vectors are compared by.
-        truncate_dim: vectors are cut to this many components after the graph, or None.
-        left_out: what the model takes and no graph does.
-        model: where it came from.
-        sightline: the version that wrote it.
-    """
-
-    graphs: tuple[WrittenGraph, ...]
-    prompts: dict[str, str]
-    text: TextRules | None
-    similarity: str
-    truncate_dim: int | None
-    left_out: tuple[str, ...]
-    model: str
-    sightline: str = __version__
 
 
 def export_onnx(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sightline.export.onnx_folder import ExportFacts, WrittenGraph
+from sightline.export.facts import ExportFacts, WrittenGraph
 
 _TEXT = """\
 tokenizer = AutoTokenizer.from_pretrained(folder)

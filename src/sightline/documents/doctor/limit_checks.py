@@ -142,6 +142,17 @@ class Limits:
             yield _size(names[role], costs, self.prepare.max_tokens)
 
 
+class PreparingPairs(Protocol):
+    """What makes features of pairs: a reranker's preprocessor."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens a pair is cut at."""
+        ...
+
+    def many(self, pairs: Sequence[Item], *, prompt: str | None = None) -> list[Features]: ...
+
+
 @dataclass
 class PairLimits:
     """A check of a reranker's pairs against it: each question beside the pages that answer it and its negatives.
@@ -153,7 +164,7 @@ class PairLimits:
         prompt: text put in front, or the model's instruction.
     """
 
-    prepare: Preparing
+    prepare: PreparingPairs
     modalities: Sequence[str]
     views: Sequence[str] = ()
     prompt: str | None = None
