@@ -75,7 +75,7 @@ def write_graph(tower: Tower, example: Mapping[str, Tensor], path: Path, *, fixe
     dynamic = {0: "batch"} | ({1: "length"} if text and not fixed_length else {})
     graph = Graph(tower, names).eval()
     try:
-        with torch.inference_mode(False), torch.no_grad(), _quiet():
+        with torch.inference_mode(False), torch.no_grad(), quiet():
             program = torch.onnx.export(
                 graph,
                 tuple(example.values()),
@@ -100,9 +100,10 @@ def write_graph(tower: Tower, example: Mapping[str, Tensor], path: Path, *, fixe
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on its own insides (operators of libraries that are not here, and the like)."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+def quiet() -> Iterator[None]:
+    """Without the remarks of exporter and quantizer on their own insides (operators of libraries that are not here)."""
+    # None is the root, to which onnxruntime's quantizer writes.
+    loggers = [logging.getLogger(name) for name in (None, "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sightline.errors import ConfigError
 from sightline.export.facts import ExportFacts, WrittenGraph
-from sightline.export.graph import outputs_of, write_graph
+from sightline.export.graph import outputs_of, quiet, write_graph
 from sightline.export.parity import Parity, Session, compare_images, compare_texts, demand
 from sightline.export.prepared import TextRules, pixels_of, text_rules, tokens_of
 from sightline.export.readme import readme
@@ -167,5 +167,6 @@ def _quantized(path: Path) -> Path:
 
     small = path.with_name(f"{path.stem}_int8.onnx")
     options: dict[str, Any] = {"weight_type": QuantType.QInt8, "per_channel": True}
-    quantize_dynamic(path, small, **options)
+    with quiet():
+        quantize_dynamic(path, small, **options)
     return small
