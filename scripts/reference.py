@@ -16,10 +16,8 @@ REFERENCE = ROOT / "docs" / "reference"
 # Tables whose missing keys come from the checkpoint or from TrainingArguments.
 _INHERITING = ("ModelConfig", "LossConfig", "TrainingConfig")
 COMMANDS = (
-    "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "report", "convert", "index",
-    "versions", "remove", "search", "serve", "feedback", "feedback export", "feedback report", "feedback forget",
     "demo", "ingest", "questions", "mine", "check", "train", "eval", "compare", "report", "convert", "export", "index",
-    "versions", "remove", "search", "serve",
+    "versions", "remove", "search", "serve", "feedback", "feedback export", "feedback report", "feedback forget",
 )  # fmt: skip
 
 

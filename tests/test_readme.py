@@ -7,8 +7,10 @@ import re
 import runpy
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from sightline.cli.main import app
@@ -62,8 +64,10 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_commands_and_their_options_exist(line: str) -> None:
-    _, name, *arguments = shlex.split(line)
-    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    _, *arguments = shlex.split(line)
+    command: Any = get_command(app)
+    while isinstance(command, TyperGroup):
+        command = command.commands[arguments.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts}
     given = {one.partition("=")[0] for one in arguments if one.startswith("-")}
     assert given <= known

@@ -103,7 +103,9 @@ def write_graph(tower: Tower, example: Mapping[str, Tensor], path: Path, *, fixe
 def quiet() -> Iterator[None]:
     """Without the remarks of exporter and quantizer on their own insides (operators of libraries that are not here)."""
     # None is the root, to which onnxruntime's quantizer writes.
-    loggers = [logging.getLogger(name) for name in (None, "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loggers = [
+        logging.getLogger(name) for name in (None, "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
