@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -103,3 +105,21 @@ def test_rerankers_that_cannot_order_pages_are_refused(index: SearchIndex) -> No
         make(index, Backwards(), rerank_depth=0)
     with pytest.raises(InputError, match="this model reads image, not text"):
         make(index, Backwards(("image",))).search(QUERY)
+
+
+@pytest.mark.parametrize("concurrent", [False, True])
+def test_a_model_is_asked_by_one_thread_at_a_time_unless_it_takes_several(
+    index: SearchIndex, concurrent: bool
+) -> None:
+    both = Barrier(2)
+
+    class Meeting(Backwards):
+        def predict(self, pairs: Sequence[tuple[Any, Any]], **_: Any) -> np.ndarray:
+            both.wait(timeout=30.0 if concurrent else 0.2)
+            return super().predict(pairs)
+
+    searcher = make(index, Meeting(), concurrent=concurrent)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(searcher.search, QUERY) for _ in range(2)]
+        outcomes = [one.exception() is None for one in waiting]
+    assert outcomes == [concurrent, concurrent]

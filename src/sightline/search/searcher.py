@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -46,6 +46,8 @@ class Searcher:
         depth: how far down each ranking a hybrid search looks, at least; never less than ``top_k``.
         reranker: puts the best pages of every search into a new order.
         rerank_depth: how many pages it scores, at least; never less than ``top_k``.
+        concurrent: the models take questions of several threads at once by themselves; by default they are asked one
+            at a time.
         originals: the folder that was ingested, if it has been moved since; heat maps look there for where words stand.
 
     Raises:
@@ -64,6 +66,7 @@ class Searcher:
         depth: int = 100,
         reranker: Reranker | None = None,
         rerank_depth: int = 50,
+        concurrent: bool = False,
         originals: str | Path | None = None,
     ) -> None:
         self.index = index if isinstance(index, SearchIndex) else open_index(index)
@@ -75,8 +78,8 @@ class Searcher:
         self.reranker = reranker
         self.rerank_depth = check_depth(rerank_depth)
         self.originals = None if originals is None else Path(originals)
-        # Tokenizers keep settings of a call in themselves, so models are asked by one thread at a time.
-        self._models = Lock()
+        # Tokenizers keep settings of a call in themselves.
+        self._models: AbstractContextManager[Any] = nullcontext() if concurrent else Lock()
         if reranker is not None:
             check_reranker(reranker)
 

@@ -42,7 +42,8 @@ class Served:
         explainer = Searcher(index, engine.encoder, reranker=engine.reranker)
         # A search must not run the reranker on a thread of its own, beside the model's.
         through = None if engine.reranker is None else cast("Reranker", EngineReranker(engine))
-        return cls(index, engine, Searcher(index, engine.encoder, reranker=through), explainer)
+        searcher = Searcher(index, engine.encoder, reranker=through, concurrent=True)
+        return cls(index, engine, searcher, explainer)
 
     def beside(self, index: SearchIndex) -> Served:
         """Another index of the same model, served by the same models."""
