@@ -67,6 +67,8 @@ def test_page_ids_lead_nowhere(client: TestClient, page_id: str) -> None:
     for path in ("/v1/page", "/v1/page/image", "/v1/page/thumbnail"):
         answer = looked_at(client.get(path, params={"page_id": page_id}))
         assert answer.status_code in (400, 404), page_id
+    answer = looked_at(client.post("/v1/heatmap", json={"query": "x", "page_id": page_id}))
+    assert answer.status_code in (400, 404)
 
 
 PATHS = [

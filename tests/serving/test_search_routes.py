@@ -7,6 +7,7 @@ import io
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -125,7 +126,7 @@ def test_the_index_says_what_it_holds(client: TestClient, small_index: SearchInd
     found = client.get("/v1/index").json()
     assert found["documents"] == [{"name": name, "pages": PAGES} for name in DOCUMENTS]
     assert (found["pages"], found["version"]) == (PAGES * len(DOCUMENTS), small_index.facts.version)
-    assert found["dimensions"] == [small_index.facts.dim]
+    assert found["dimensions"] == list(small_index.dims)
     assert found["query_modalities"] == ["text", "image"]
     assert (found["reranker"], found["feedback"], found["versions"]) == (None, False, [found["version"]])
     assert "/" not in found["model"]
@@ -186,3 +187,20 @@ def test_thumbnails_are_smaller(small_encoder: Encoder, client: TestClient) -> N
         assert Image.open(io.BytesIO(content)).size == (240, 360)
         assert kind == "image/jpeg"
         assert thumbnails.get(index, page, 240) is thumbnails.get(index, page, 201)
+
+
+def test_heat_maps_are_the_searchers(
+    client: TestClient, small_index: SearchIndex, small_encoder: Encoder
+) -> None:
+    page_id = "plants/north.pdf#p1"
+    wanted = {"query": "the pump", "page_id": page_id}
+    found = client.post("/v1/heatmap", json=wanted).json()
+    expected = Searcher(small_index, small_encoder).explain("the pump", page_id)
+    values = np.frombuffer(base64.b64decode(found["values"]), np.uint8).reshape(
+        found["height"], found["width"]
+    )
+    assert np.abs(values / 255 - expected.values_HW).max() <= 0.5 / 255 + 1e-4
+    assert values.max() == 255
+    assert (found["method"], found["model"]) == (expected.method, "encoder")
+    for wrong, status in (({"query": ""}, 400), ({"page_id": "no"}, 404), ({"dimensions": 7}, 400)):
+        assert client.post("/v1/heatmap", json={**wanted, **wrong}).status_code == status

@@ -35,7 +35,9 @@ def page_records(folder: Path) -> list[PageRecord]:
         for page in range(PAGES):
             image = folder / f"images/{number}-{page}.png"
             image.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", SIZE, (60 * number, 50 * page, 120)).save(image)
+            shade = Image.linear_gradient("L").rotate(90 * page).resize(SIZE)
+            flat = Image.new("L", SIZE, 80 * number)
+            Image.merge("RGB", (shade, flat, flat)).save(image)
             text = f"{words}, page {page} number {100 * number + page}"
             records.append(PageRecord(f"{document}#p{page}", document, page, text, image, *SIZE))
     return records

@@ -15,6 +15,7 @@ from sightline.serving import (
     routes_embeddings,
     routes_feedback,
     routes_health,
+    routes_heatmap,
     routes_pages,
     routes_rerank,
     routes_runs,
@@ -28,7 +29,15 @@ from sightline.serving.observe import Observe
 from sightline.serving.service import Service
 
 _log = logging.getLogger("sightline.serving")
-_ROUTES = (routes_search, routes_pages, routes_embeddings, routes_rerank, routes_feedback, routes_runs)
+_ROUTES = (
+    routes_search,
+    routes_pages,
+    routes_heatmap,
+    routes_feedback,
+    routes_embeddings,
+    routes_rerank,
+    routes_runs,
+)
 _DESCRIPTION = """\
 Search over the pages of documents, and the embedding and reranking models behind it.
 

@@ -74,7 +74,7 @@ def router(service: Service) -> APIRouter:
             mode=found.mode,
             version=served.version,
             model=served.model,
-            dimensions=wanted.dimensions or served.index.facts.dim,
+            dimensions=wanted.dimensions or served.index.dims[0],
             reranked=found.reranked,
             hits=[_hit(served, hit) for hit in found],
             timings={stage: seconds * 1000 for stage, seconds in timings.items()},
@@ -90,7 +90,7 @@ def router(service: Service) -> APIRouter:
         return IndexAnswer(
             pages=found.facts.pages,
             documents=[DocumentBody(name=name, pages=pages) for name, pages in documents.items()],
-            dimensions=[found.facts.dim],
+            dimensions=list(found.dims),
             model=served.model,
             version=served.version,
             versions=await service.versions(),
