@@ -14,11 +14,11 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text(e
 
 
 def test_every_setting_is_there_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| (`.+?) \| (.*?) \|", PAGE, flags=re.M))
+    rows = dict(re.findall(r"^\| (`.+?) \|(.*?)\|", PAGE, flags=re.M))
     said = {
         name: value.strip("`").lower()
         for names, values in rows.items()
-        for name, value in zip(re.findall(r"`(\w+)`", names), [*values.split(", "), "", ""])
+        for name, value in zip(re.findall(r"`(\w+)`", names), [*values.strip().split(", "), "", ""])
     }
     for field in fields(Settings):
         default = getattr(Settings(), field.name)
@@ -28,4 +28,4 @@ def test_every_setting_is_there_with_its_default() -> None:
 
 def test_every_route_is_there(client: TestClient) -> None:
     for path in client.get("/openapi.json").json()["paths"]:
-        assert path in PAGE or path.removeprefix("/v1") in PAGE, path
+        assert "/".join(path.split("/")[:3]) in PAGE, path
