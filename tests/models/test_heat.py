@@ -387,7 +387,9 @@ def test_what_is_shown_lies_between_0_and_1() -> None:
     values = np.array([[np.nan, -1.0], [0.5, 2.0]])
     evidence = heat.Evidence(values, 1.0, 1)
     np.testing.assert_allclose(heat.contributions_shown(evidence), [[0, 0], [0.25, 1]])
-    np.testing.assert_allclose(heat.similarities_shown(evidence), [[0, 0], [0.5, 1]])
+    np.testing.assert_allclose(heat.similarities_shown(evidence), [[0, 0], [0, 1]])
+    steps = heat.Evidence(np.array([[0.0, 1.0, 1.0, 2.0, 5.0]]), 1.0, 1)
+    np.testing.assert_allclose(heat.similarities_shown(steps), [[0, 0, 0, 0.25, 1]])
     flat = heat.Evidence(np.zeros((2, 2)), 0.0, 1)
     for shown in (heat.contributions_shown(flat), heat.similarities_shown(flat)):
         assert shown.dtype == np.float32

@@ -171,11 +171,14 @@ def tile_evidence(
 
 
 def similarities_shown(evidence: Evidence) -> np.ndarray:
-    """Similarities as a map (H, W) float32 from 0 (least of this page) to 1 (most); a flat one is all zeros."""
+    """Similarities as a map (H, W) float32: 1 at the most alike place, 0 at the median one of the page and below.
+
+    Every place is alike to a question in some degree; what counts is how it stands out.
+    """
     values = evidence.values_HW
-    low, high = np.nanmin(values), np.nanmax(values)
+    low, high = np.nanmedian(values), np.nanmax(values)
     shown = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return np.nan_to_num(shown).astype(np.float32)
+    return np.clip(np.nan_to_num(shown), 0, 1).astype(np.float32)
 
 
 def contributions_shown(evidence: Evidence) -> np.ndarray:

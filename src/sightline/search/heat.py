@@ -37,8 +37,8 @@ class HeatMap:
     """What a model's score of a page owes to its places.
 
     Attributes:
-        values_HW: float32 in 0..1 over the page from its upper left corner: 1 is the most of this page, 0 nothing (or,
-            for token similarities, the least). Maps of two pages cannot be compared.
+        values_HW: float32 in 0..1 over the page from its upper left corner: 1 is the most of this page, 0 nothing (of
+            token similarities: no more than at the median place). Maps of two pages cannot be compared.
         method: "token similarity", "gradient" or "occlusion".
         model: "encoder" or "reranker".
         seconds: it took.
