@@ -10,7 +10,8 @@ load: one long run per path: throughput, latency, failures, resident memory in t
 bound: the queue holds a quarter of the clients; what it refuses must be 429 with Retry-After, and nothing else may
 fail.
 gain: short runs with batching (the default token budget) and without (a budget of one token: an item per pass), by
-turns; the ratio of the median throughputs.
+turns; the ratio of the median throughputs, and the service's processor time per request, which depends less on what
+else the machine does.
 bulk: the clients beside one that embeds 500 texts per request, over and over.
 """
 
@@ -78,15 +79,20 @@ class Tally:
         }
 
 
-class Memory:
-    """The resident set of a process, once a second."""
+class Watch:
+    """The resident set of a process, once a second, and the processor time it and the clients take."""
 
     def __init__(self, process: int) -> None:
-        self._status = Path(f"/proc/{process}/status")
+        self._stat, self._status = (Path(f"/proc/{process}/{name}") for name in ("stat", "status"))
+        self._began = self._processor_seconds(), time.process_time()
         self._ending = threading.Event()
         self.samples: list[float] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
+
+    def _processor_seconds(self) -> float:
+        fields = self._stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _watch(self) -> None:
         while not self._ending.wait(1.0):
@@ -95,16 +101,22 @@ class Memory:
                 kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
                 self.samples.append(kilobytes / 1024)
 
-    def facts(self) -> dict[str, float]:
-        """MiB in the first and the last quarter of the time, medians."""
+    def facts(self, requests: int) -> dict[str, float]:
+        """MiB in the first and the last quarter of the time, medians; milliseconds of processor time per request.
+
+        The warm-up's requests are not among ``requests``, but in the time: it is an upper bound.
+        """
         self._ending.set()
         self._thread.join()
+        service, clients = self._processor_seconds() - self._began[0], time.process_time() - self._began[1]
         quarter = max(1, len(self.samples) // 4)
         first, last = self.samples[:quarter], self.samples[-quarter:]
         return {
             "rss_first_mib": round(statistics.median(first), 1),
             "rss_last_mib": round(statistics.median(last), 1),
             "rss_most_mib": round(max(self.samples), 1),
+            "service_cpu_ms": round(1_000 * service / max(1, requests), 2),
+            "client_cpu_ms": round(1_000 * clients / max(1, requests), 2),
         }
 
 
@@ -253,8 +265,9 @@ def main() -> None:
     if wanted("load"):
         with service(arguments.index, arguments.model, **budget) as (url, process):
             for path in ("search", "embeddings"):
-                memory = Memory(process)
-                found[f"load {path}"] = run(url, path, arguments.seconds).facts() | memory.facts()
+                watch = Watch(process)
+                tally = run(url, path, arguments.seconds)
+                found[f"load {path}"] = tally.facts() | watch.facts(tally.answered)
                 print(path, json.dumps(found[f"load {path}"]), flush=True)
             found["metrics"] = _engine_metrics(url)
     if wanted("bound"):
@@ -264,21 +277,25 @@ def main() -> None:
             print("bound", json.dumps(found["bound"]), flush=True)
     if wanted("gain"):
         rates: dict[str, list[float]] = {}
+        costs: dict[str, list[float]] = {}
         with (
-            service(arguments.index, arguments.model, **budget) as (together, _),
-            service(arguments.index, arguments.model, token_budget=1) as (alone, _),
+            service(arguments.index, arguments.model, **budget) as (together, first),
+            service(arguments.index, arguments.model, token_budget=1) as (alone, second),
         ):
             for _ in range(arguments.rounds):
                 for path in ("embeddings", "search"):
-                    for name, url in (("batched", together), ("one by one", alone)):
+                    for name, url, process in (("batched", together, first), ("one by one", alone, second)):
+                        watch = Watch(process)
                         tally = run(url, path, arguments.short)
+                        facts = tally.facts() | watch.facts(tally.answered)
                         rates.setdefault(f"{path}, {name}", []).append(tally.per_second)
-                        print(path, name, json.dumps(tally.facts()), flush=True)
+                        costs.setdefault(f"{path}, {name}", []).append(facts["service_cpu_ms"])
+                        print(path, name, json.dumps(facts), flush=True)
         found["gain"] = {
             path: statistics.median(rates[f"{path}, batched"])
             / statistics.median(rates[f"{path}, one by one"])
             for path in ("embeddings", "search")
-        } | {"rates": rates}
+        } | {"rates": rates, "service_cpu_ms": costs}
         print("gain", json.dumps(found["gain"]), flush=True)
     if wanted("bulk"):
         with service(arguments.index, arguments.model, **budget) as (url, _):
@@ -292,7 +309,7 @@ def main() -> None:
 def _engine_metrics(url: str) -> list[str]:
     """What the service says of its model's passes."""
     lines = httpx.get(f"{url}/metrics").text.splitlines()
-    return [line for line in lines if line.startswith("sightline_model")]
+    return [line for line in lines if line.startswith("sightline_engine")]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from sightline.inputs.parse import parse
 from sightline.inputs.planning import plan
 from sightline.inputs.threads import single_threaded
 from sightline.models.encode import GPU_TOKENS, Settings
+from sightline.serving.abilities import Abilities
 from sightline.serving.backlog import Backlog, EngineStats
 from sightline.serving.lanes import Lane, encoder_lane, reranker_lane
 from sightline.serving.refused import Busy, Draining, TimedOut
@@ -64,6 +65,9 @@ class Engine:
             themselves, so waiting gains nothing under load and costs its time without.
         bf16: matrix products in bfloat16.
 
+    Attributes:
+        abilities: what the encoder takes and gives; None without one.
+
     Raises:
         ConfigError: neither model, or a limit below 1.
     """
@@ -92,6 +96,8 @@ class Engine:
                 one.eval()
         self.encoder = encoder
         self.reranker = reranker
+        self.abilities = None if encoder is None else Abilities.of(encoder)
+        self._pair_modalities = () if reranker is None else reranker.modalities
         self.timeout_s = timeout_s
         self._embedding = None if encoder is None else encoder_lane(encoder, bf16=bf16)
         self._scoring = None if reranker is None else reranker_lane(reranker, bf16=bf16)
@@ -124,7 +130,7 @@ class Engine:
                 have; an encoder that gives a vector per token (use `embedded`).
             Busy, TimedOut, Draining: no answer now.
         """
-        if self.encoder is not None and self.encoder.multi_vector:
+        if self.abilities is not None and self.abilities.multi_vector:
             raise InputError("this model gives a vector per token; ask for `embedded`")
         answer = await self.embedded(items, role, dim)
         return np.stack(answer.rows) if answer.rows else np.zeros((0, self._width(dim)), np.float32)
@@ -205,13 +211,13 @@ class Engine:
     # Into the queue
 
     def _ask_vectors(self, items: Sequence[Any], role: str | None, dim: int | None) -> Future[Any]:
-        encoder, lane = self.encoder, self._embedding
-        if encoder is None or lane is None:
+        encoder, lane, able = self.encoder, self._embedding, self.abilities
+        if encoder is None or lane is None or able is None:
             raise ConfigError("this engine has no encoder")
         cut = dim or encoder.truncate_dim
-        Settings(dim=cut).check(encoder.embedding_dim, multi_vector=encoder.multi_vector)
+        Settings(dim=cut).check(able.dim, multi_vector=able.multi_vector)
         self._check_number(items)
-        taken = encoder.modalities
+        taken = able.modalities
         parsed = [
             parse(value, source=f"input {number}", modalities=taken) for number, value in enumerate(items)
         ]
@@ -222,7 +228,7 @@ class Engine:
         if reranker is None or lane is None:
             raise ConfigError("this engine has no reranker")
         self._check_number(pairs)
-        taken = reranker.modalities
+        taken = self._pair_modalities
         parsed = [
             parse_pair(value, source=f"pair {number}", modalities=taken) for number, value in enumerate(pairs)
         ]
@@ -249,8 +255,8 @@ class Engine:
             ticket.finish(Answer((), 0))
             return ticket.future
         self._backlog.add(ticket, entries_of(ticket, lane, items, role, prompt))
-        # Room that a request leaves may be room to prepare others.
-        ticket.future.add_done_callback(lambda _: self._pump())
+        # What a request leaves unfinished may be room to prepare others.
+        ticket.future.add_done_callback(lambda done: None if _answered(done) else self._pump())
         self._pump()
         return ticket.future
 
@@ -278,8 +284,8 @@ class Engine:
         )
 
     def _width(self, dim: int | None) -> int:
-        assert self.encoder is not None
-        return dim or self.encoder.truncate_dim or self.encoder.embedding_dim
+        assert self.abilities is not None
+        return dim or self.abilities.given_dim
 
     # Preparing
 
@@ -380,3 +386,7 @@ class Engine:
         for number, row in zip(batch.indices.tolist(), rows, strict=True):
             for entry in alive[number]:
                 entry.deliver(row)
+
+
+def _answered(future: Future[Any]) -> bool:
+    return not future.cancelled() and future.exception() is None

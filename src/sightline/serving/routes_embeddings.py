@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from sightline.errors import InputError
 from sightline.models.encoder import Encoder
-from sightline.modules.heads import Normalize
+from sightline.serving.abilities import Abilities
 from sightline.serving.embedding_schemas import (
     Content,
     EmbeddingsAnswer,
@@ -109,17 +109,17 @@ def unknown_model(name: str, known: Sequence[str]) -> ApiError:
 
 
 def _models(served: Served, since: int) -> list[ModelBody]:
-    encoder, reranker = served.engine.encoder, served.engine.reranker
+    able, reranker = served.engine.abilities, served.engine.reranker
     found = []
-    if encoder is not None:
+    if able is not None:
         found.append(
             ModelBody(
                 id=served.model,
                 created=since,
                 kind="embedding",
-                modalities=list(encoder.modalities),
-                dimensions=encoder.truncate_dim or encoder.embedding_dim,
-                max_tokens=encoder.preprocessor.max_tokens,
+                modalities=list(able.modalities),
+                dimensions=able.given_dim,
+                max_tokens=able.max_tokens,
             )
         )
     if reranker is not None and served.reranker is not None:
@@ -136,22 +136,21 @@ def _models(served: Served, since: int) -> list[ModelBody]:
     return found
 
 
-def _encoder(served: Served) -> Encoder:
-    encoder = served.engine.encoder
-    if encoder is None:
+def _able(served: Served) -> Abilities:
+    """What the service's encoder takes and gives."""
+    abilities = served.engine.abilities
+    if abilities is None:
         raise ApiError(501, "this service has no embedding model")
-    return encoder
+    return abilities
 
 
 def _check(served: Served, wanted: EmbeddingsRequest) -> None:
     """Refuses what this model cannot follow."""
-    encoder = _encoder(served)
+    width = _able(served).dim
     if wanted.model is not None and wanted.model != served.model:
         raise unknown_model(wanted.model, [served.model])
-    if wanted.dimensions is not None and wanted.dimensions > encoder.embedding_dim:
-        raise ApiError(
-            400, f"the model's vectors have {encoder.embedding_dim} dimensions", param="dimensions"
-        )
+    if wanted.dimensions is not None and wanted.dimensions > width:
+        raise ApiError(400, f"the model's vectors have {width} dimensions", param="dimensions")
 
 
 # From requests to items
@@ -174,11 +173,11 @@ def _refusal(error: ValidationError) -> Exception:
 
 
 def _items(service: Service, served: Served, wanted: EmbeddingsRequest) -> list[Item]:
-    encoder, reader = _encoder(served), Reader(service.settings)
+    able, reader = _able(served), Reader(service.settings)
     if (wanted.input is None) == (wanted.messages is None):
         raise ApiError(400, "give input, or messages, and not both", param="input")
     if wanted.messages is not None:
-        if "message" not in encoder.modalities:
+        if "message" not in able.modalities:
             raise ApiError(400, "this model reads no chat messages; give input", param="messages")
         check_count(len(wanted.messages), service.settings, "messages")
         parts = [
@@ -186,13 +185,13 @@ def _items(service: Service, served: Served, wanted: EmbeddingsRequest) -> list[
             for message in wanted.messages
             for part in _contents(reader, message.content, "messages")
         ]
-        return [_supported(encoder, reader.item(parts, 0, is_message=True), "messages")]
+        return [_supported(able, reader.item(parts, 0, is_message=True), "messages")]
     given: list[Any] = wanted.input if isinstance(wanted.input, list) else [wanted.input]
     if given and isinstance(given[0], int):
         given = [given]
     check_count(len(given), service.settings, "input")
     return [
-        _supported(encoder, reader.item(_parts(reader, encoder, one), number), "input")
+        _supported(able, reader.item(_parts(reader, able.encoder, one), number), "input")
         for number, one in enumerate(given)
     ]
 
@@ -229,15 +228,15 @@ def _contents(reader: Reader, content: str | Sequence[TextPart | ImagePart], par
     return parts
 
 
-def _supported(encoder: Encoder, item: Item, param: str) -> Item:
+def _supported(able: Abilities, item: Item, param: str) -> Item:
     if not item.parts:
         raise ApiError(400, f"{item.source} is empty", param=param)
-    if not encoder.supports(item.modalities):
+    if not able.supports(item.modalities):
         kinds = " and ".join(sorted(item.modalities))
         together = " together" if len(item.modalities) > 1 else ""
         raise ApiError(
             400,
-            f"{item.source} is {kinds}; this model reads {', '.join(encoder.modalities)}, not {kinds}{together}",
+            f"{item.source} is {kinds}; this model reads {', '.join(able.modalities)}, not {kinds}{together}",
             param=param,
         )
     return item
@@ -267,9 +266,9 @@ def _form_request(form: FormData) -> EmbeddingsRequest:
 
 
 def _uploaded(service: Service, served: Served, files: Sequence[bytes]) -> list[Item]:
-    encoder, reader = _encoder(served), Reader(service.settings, "file")
+    able, reader = _able(served), Reader(service.settings, "file")
     return [
-        _supported(encoder, reader.item([reader.upload(content, "file")], number), "file")
+        _supported(able, reader.item([reader.upload(content, "file")], number), "file")
         for number, content in enumerate(files)
     ]
 
@@ -278,9 +277,9 @@ def _uploaded(service: Service, served: Served, files: Sequence[bytes]) -> list[
 
 
 def _rendered(served: Served, wanted: EmbeddingsRequest, answer: Answer) -> bytes:
-    encoder = _encoder(served)
-    cut = wanted.dimensions is not None and wanted.dimensions < encoder.embedding_dim
-    rows = [_unit(row) for row in answer.rows] if cut and _of_unit_length(encoder) else answer.rows
+    able = _able(served)
+    cut = wanted.dimensions is not None and wanted.dimensions < able.dim
+    rows = [_unit(row) for row in answer.rows] if cut and able.unit_length else answer.rows
     data = [
         {"object": "embedding", "index": number, "embedding": _encoded(row, wanted.encoding_format)}
         for number, row in enumerate(rows)
@@ -288,13 +287,6 @@ def _rendered(served: Served, wanted: EmbeddingsRequest, answer: Answer) -> byte
     usage = {"prompt_tokens": answer.tokens, "total_tokens": answer.tokens}
     found = {"object": "list", "data": data, "model": served.model, "usage": usage}
     return json.dumps(found, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _of_unit_length(encoder: Encoder) -> bool:
-    """Whether vectors have length 1, or are compared as if they had."""
-    return encoder.similarity_fn_name == "cosine" or any(
-        isinstance(part, Normalize) for part in encoder.modules()
-    )
 
 
 def _unit(row: np.ndarray) -> np.ndarray:
