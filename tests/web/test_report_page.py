@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +15,6 @@ from sightline.evaluation.retrieval import score_embeddings
 from sightline.evaluation.rows import Row
 from sightline.evaluation.storage import Cell, Cost, Storage
 from sightline.types import Embeddings
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium (apt-get install chromium); .ci/run installs it"
-)
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +59,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         background=background,
         facts={"fingerprint": "0123456789abcdef" * 2},
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,35 +2,33 @@
 import { $, $$, h, replace } from "./dom.js";
 import { current } from "./store.js";
 
-const SHORTCUTS = [
-  ["Search"],
-  [["/"], "to the search box"],
-  [["j", "k"], "next and previous result; arrow keys too"],
-  [["Enter"], "open the page"],
-  [["r", "x"], "mark as relevant, not relevant"],
-  ["Page"],
-  [["n", "p"], "next and previous page of the document"],
-  [["j", "k"], "next and previous result"],
-  [["h"], "heat map: where on the page"],
-  [["t"], "text of the page"],
-  [["+", "\u2212", "0"], "larger, smaller, whole page"],
-  [["Esc"], "close"],
-  ["Everywhere"],
-  [["?"], "this list"],
-];
+const SHORTCUTS = {
+  Search: [
+    [["/"], "to the search box"],
+    [["j", "k"], "next and previous result; arrow keys too"],
+    [["Enter"], "open the page"],
+    [["r", "x"], "mark as relevant, not relevant"],
+  ],
+  Page: [
+    [["n", "p"], "next and previous page of the document"],
+    [["j", "k"], "next and previous result"],
+    [["h"], "heat map: where on the page"],
+    [["t"], "text of the page"],
+    [["+", "\u2212", "0"], "larger, smaller, whole page"],
+    [["Esc"], "close"],
+  ],
+  Everywhere: [[["?"], "this list"]],
+};
 
 export function build(feedback) {
-  const shown = SHORTCUTS.filter(([keys]) => feedback || !Array.isArray(keys) || keys[0] !== "r");
+  const told = ([keys]) => feedback || keys[0] !== "r";
   replace(
     $("#help"),
     h("h2", { id: "help-title" }, "Keyboard shortcuts"),
-    h(
-      "dl",
-      { class: "shortcuts" },
-      shown.map(([keys, told]) =>
-        told ? [h("dt", {}, keys.map((key) => h("kbd", {}, key))), h("dd", {}, told)] : h("h3", {}, keys),
-      ),
-    ),
+    Object.entries(SHORTCUTS).map(([place, lines]) => [
+      h("h3", {}, place),
+      h("dl", { class: "shortcuts" }, lines.filter(told).map(([keys, what]) => h("div", {}, h("dt", {}, keys.map((key) => h("kbd", {}, key))), h("dd", {}, what)))),
+    ]),
     h("div", { class: "dialog-ends" }, h("button", { type: "button", class: "quiet", on: { click: () => $("#help").close() } }, "Close")),
   );
 }

@@ -92,7 +92,7 @@ function card(run, range, changed) {
     h(
       "div",
       {},
-      h("h3", {}, h("a", { href: link(place), on: { click: (event) => followed(event, place) } }, run.name)),
+      h("h2", {}, h("a", { href: link(place), on: { click: (event) => followed(event, place) } }, run.name)),
       h("p", { class: "sub" }, run.model && `from ${shortName(run.model)}`),
       h("p", { class: "sub" }, [run.dataset && `on ${run.dataset}`, day(run.created)].filter(Boolean).join(" \u00b7 ")),
     ),

@@ -48,11 +48,11 @@ export function build(index, answer) {
   const marks = h("div", { class: "viewer-marks" });
   const words = h("div", { class: "side-text", tabindex: "0", role: "region", "aria-label": "Text of the page" });
   const copy = tool("copy", "Copy the text", "", copyText);
-  const side = h("section", { class: "side", "aria-label": "Text of the page" }, h("header", {}, h("h3", {}, "Text"), copy), words);
+  const side = h("div", { class: "side" }, h("div", { class: "side-top" }, h("h3", {}, "Text"), copy), words);
   replace(
     dialog,
     h(
-      "header",
+      "div",
       { class: "viewer-top" },
       h("div", { class: "viewer-told" }, title, line),
       marks,
