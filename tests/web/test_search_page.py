@@ -13,11 +13,11 @@ import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from PIL import Image
 from playwright.sync_api import expect
+from support.services import make_index, running, service_of
 
 from sightline.feedback.store import FeedbackStore
 from sightline.models.encoder import Encoder
 from support.made_runs import made_run
-from support.services import make_index, running, service_of
 from support.site import DOCUMENTS, HOSTILE, SIZE, Visit, page_records, visiting
 
 KEY = "a-key-of-this-test-0001"
@@ -183,7 +183,8 @@ def test_the_viewer_shows_text_heat_and_neighbours(visit: Visit) -> None:
     expect(page.locator(".legend-card")).to_contain_text(re.compile(answer["method"], re.IGNORECASE))
     painted = page.evaluate(
         "(() => { const c = document.querySelector('.sheet-held canvas');"
-        " return [c.width, c.height, c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v > 0)] })()"
+        " const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " return [c.width, c.height, data.some(value => value > 0)] })()"
     )
     assert painted == [answer["width"], answer["height"], True]
     assert "heat=1" in page.url

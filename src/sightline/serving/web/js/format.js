@@ -3,8 +3,8 @@ export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString(
 
 /** Milliseconds: "2.1 ms", "18 ms", "1.24 s". */
 export function milliseconds(value) {
-  if (value >= 1000) return `${(value / 1000).toFixed(2)} s`;
-  return value >= 10 ? `${Math.round(value)} ms` : `${value.toFixed(1)} ms`;
+  if (value >= 1000) return `${(value / 1000).toFixed(2)}\u00a0s`;
+  return value >= 10 ? `${Math.round(value)}\u00a0ms` : `${value.toFixed(1)}\u00a0ms`;
 }
 
 export const decimal = (value, digits = 3) => (value == null ? "–" : value.toFixed(digits));

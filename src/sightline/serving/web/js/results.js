@@ -75,10 +75,10 @@ function snippet({ text, highlights }) {
 
 function parts(answer, hit, was) {
   const found = [
-    h("span", { title: "Comparable within one search only" }, answer.reranked ? "reranker " : "score ", h("b", {}, score(hit.score))),
+    h("span", { title: "Comparable within one search only" }, h("span", { class: "wide" }, answer.reranked ? "reranker " : "score "), h("b", {}, score(hit.score))),
   ];
-  if (hit.vector_rank != null) found.push(h("span", { class: "tone-vector wide" }, h("i", { class: "dot" }), "meaning ", h("b", {}, `#${hit.vector_rank}`)));
-  if (hit.text_rank != null) found.push(h("span", { class: "tone-text wide" }, h("i", { class: "dot" }), "words ", h("b", {}, `#${hit.text_rank}`)));
+  if (hit.vector_rank != null) found.push(h("span", { class: "tone-vector rankings" }, h("i", { class: "dot" }), "meaning ", h("b", {}, `#${hit.vector_rank}`)));
+  if (hit.text_rank != null) found.push(h("span", { class: "tone-text rankings" }, h("i", { class: "dot" }), "words ", h("b", {}, `#${hit.text_rank}`)));
   if (was === null) found.push(h("span", { class: "moved new" }, "new"));
   else if (was > hit.rank) found.push(h("span", { class: "moved up", "aria-label": `up from place ${was}` }, `\u2191 ${was - hit.rank}`));
   else if (was < hit.rank) found.push(h("span", { class: "moved down", "aria-label": `down from place ${was}` }, `\u2193 ${hit.rank - was}`));

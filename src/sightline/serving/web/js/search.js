@@ -29,7 +29,8 @@ export function build(facts) {
   const images = index.query_modalities.includes("image");
   $("#picture-choose").hidden = !images;
   replace($("#clear"), icon("close"));
-  $("#q").placeholder = images ? "Ask a question, or drop an image" : "Ask a question, or name what you remember";
+  const wide = matchMedia("(min-width: 561px)").matches;
+  $("#q").placeholder = `Ask a question${wide ? (images ? ", or drop an image" : ", or name what you remember") : ""}`;
   $("#hero-told").textContent = `${plural(index.pages, "page")} in ${plural(index.documents.length, "document")}, found by what they mean, by their words${images ? ", or by an image" : ""}.`;
   picture.listen((name) => go({ ...fresh({ ...filters(), q: $("#q").value.trim(), image: name }), mode: current().mode === "text" ? "hybrid" : current().mode }), () => images);
   $("#search-form").addEventListener("submit", (event) => {
