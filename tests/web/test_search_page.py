@@ -144,8 +144,9 @@ def test_all_of_it_by_keyboard(visit: Visit) -> None:
 
     page.keyboard.press("Enter")
     expect(page.locator("#viewer-title")).to_have_text(names[1])
+    expect(page.locator(".viewer-told p")).to_contain_text("result 2")
+    page.wait_for_selector(".sheet-held img.there")
     before = page.locator(".viewer-told p").inner_text()
-    assert before.endswith("result 2")
     page.keyboard.press("n" if before.startswith("Page 1") else "p")
     expect(page.locator(".viewer-told p")).not_to_have_text(before)
     page.keyboard.press("j")

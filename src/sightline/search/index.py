@@ -85,6 +85,11 @@ class SearchIndex:
         return self.table.documents()
 
     @cached_property
+    def first_pages(self) -> Mapping[str, str]:
+        """Document name -> id of its first page, in the order they were indexed."""
+        return self.table.first_pages()
+
+    @cached_property
     def languages(self) -> tuple[str, ...]:
         """The languages that pages are known to be in, sorted."""
         return self.table.distinct("language")

@@ -136,6 +136,13 @@ class PageTable:
         column = self._column("document")
         return {entry["values"]: entry["counts"] for entry in column.value_counts().to_pylist()}
 
+    def first_pages(self) -> dict[str, str]:
+        """Document names in the order of their first page, with the ids of these pages."""
+        found: dict[str, str] = {}
+        for document, page_id in zip(self._column("document").to_pylist(), self.page_ids(), strict=True):
+            found.setdefault(document, page_id)
+        return found
+
     def distinct(self, column: str) -> tuple[str, ...]:
         """The values of ``"language"``, ``"kind"`` or ``"facets"`` that pages have, sorted."""
         import pyarrow as pa

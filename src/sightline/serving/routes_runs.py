@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
 from sightline.errors import DataError
@@ -51,16 +51,15 @@ def router(service: Service) -> APIRouter:
     @routes.get(
         "/runs/{name}/report",
         summary="The report of a run",
-        response_class=FileResponse,
-        responses={200: {"content": {"text/html": {}}, "description": "HTML that loads nothing else."}},
+        response_class=HTMLResponse,
     )
-    def report(name: str) -> FileResponse:
+    def report(name: str) -> HTMLResponse:
         """The HTML report that the training wrote."""
         try:
             path = _shelf(service).report(name)
         except DataError as error:
             raise ApiError(404, str(error), param="name") from error
-        return FileResponse(path, media_type="text/html; charset=utf-8", headers=_REPORT_HEADERS)
+        return HTMLResponse(path.read_bytes(), headers=_REPORT_HEADERS)
 
     @routes.get("/comparison", summary="Runs beside each other")
     def comparison(

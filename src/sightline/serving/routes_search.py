@@ -86,10 +86,14 @@ def router(service: Service) -> APIRouter:
         served = service.current
         found = served.index
         documents = await service.in_thread(lambda: found.document_pages)
+        first = await service.in_thread(lambda: found.first_pages)
         assert served.engine.encoder is not None
         return IndexAnswer(
             pages=found.facts.pages,
-            documents=[DocumentBody(name=name, pages=pages) for name, pages in documents.items()],
+            documents=[
+                DocumentBody(name=name, pages=pages, first_page=first[name])
+                for name, pages in documents.items()
+            ],
             dimensions=list(found.dims),
             model=served.model,
             version=served.version,

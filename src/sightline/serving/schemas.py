@@ -110,6 +110,7 @@ class DocumentBody(BaseModel):
 
     name: str
     pages: int
+    first_page: str = Field(description="Page id of its first page.")
 
 
 class IndexAnswer(BaseModel):

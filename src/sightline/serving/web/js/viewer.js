@@ -97,8 +97,7 @@ async function open(state) {
   clearHeat();
   parts.stage.querySelector(".told")?.remove();
   parts.image.classList.remove("there");
-  parts.title.textContent = hit?.document ?? "";
-  parts.line.textContent = hit ? `Page ${hit.page + 1}` : "";
+  head(hit ?? { document: "" }, hit);
   replace(parts.marks);
   try {
     const page = await call("/v1/page", { params: { page_id: state.page, version: state.version }, signal: control.signal });
@@ -116,10 +115,15 @@ async function open(state) {
   }
 }
 
+function head({ document, page }, hit) {
+  const pages = facts.documents.find((one) => one.name === document)?.pages;
+  const place = page == null ? "" : `Page ${page + 1}${pages ? ` of ${pages}` : ""}`;
+  parts.title.textContent = document;
+  parts.line.textContent = [place, hit && `result ${hit.rank}`].filter(Boolean).join(" \u00b7 ");
+}
+
 function tell(page, hit) {
-  const document = facts.documents.find((one) => one.name === page.document);
-  parts.title.textContent = page.document;
-  parts.line.textContent = [`Page ${page.page + 1}${document?.pages ? ` of ${document.pages}` : ""}`, hit && `result ${hit.rank}`].filter(Boolean).join(" \u00b7 ");
+  head(page, hit);
   parts.before.disabled = !page.previous;
   parts.after.disabled = !page.next;
   replace(parts.marks, hit && facts.feedback && judge(answerOf(), page.page_id, page.document));
