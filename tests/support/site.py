@@ -108,3 +108,16 @@ def visiting(
         assert not visit.page.evaluate("window.hacked")
     finally:
         context.close()
+
+
+def found(page: Any) -> list[str]:
+    """Documents of the results, in order, once they are there."""
+    page.wait_for_selector(".result:not(.waiting) .title")
+    return page.locator(".result .title").all_inner_texts()
+
+
+def search(page: Any, words: str) -> list[str]:
+    page.fill("#q", words)
+    with page.expect_response("**/v1/search"):
+        page.keyboard.press("Enter")
+    return found(page)
