@@ -21,7 +21,7 @@ def test_the_list_leads_to_a_run_and_its_report(visit: Visit) -> None:
     expect(stopped.locator("input")).to_be_disabled()
 
     page.get_by_role("link", name="second").click()
-    expect(page.locator("h1")).to_have_text("second")
+    expect(page.get_by_role("heading", level=1)).to_have_text("second")
     expect(page.locator("#models-view .lead")).to_contain_text(
         "better than untuned: NDCG@10", ignore_case=True
     )
@@ -36,7 +36,7 @@ def test_the_list_leads_to_a_run_and_its_report(visit: Visit) -> None:
         page.get_by_role("link", name="Report").click()
     expect(opened.value.locator("h1")).to_have_text("Report")
     page.go_back()
-    expect(page.locator("h1")).to_have_text("Models")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Models")
 
 
 def test_runs_on_the_same_data_are_compared_and_others_are_not(visit: Visit) -> None:
@@ -45,7 +45,7 @@ def test_runs_on_the_same_data_are_compared_and_others_are_not(visit: Visit) -> 
     page.get_by_label("Choose second to compare it").check()
     expect(page.locator(".compare-bar")).to_contain_text("2 runs on the same data")
     page.get_by_role("button", name="Compare").click()
-    expect(page.locator("h1")).to_have_text("2 runs compared")
+    expect(page.get_by_role("heading", level=1)).to_have_text("2 runs compared")
     table = page.get_by_role("region", name="Table of runs")
     expect(table.locator("tbody tr")).to_have_count(2)
     expect(table.locator(".tag")).to_have_count(1)

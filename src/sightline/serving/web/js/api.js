@@ -53,6 +53,7 @@ async function send(path, { body, signal, params } = {}) {
     if (response.ok) return response;
     if (response.status === 401 && askForKey) {
       const had = hasKey();
+      await response.body?.cancel(); // else the browser keeps the connection
       // Many requests may fail at once; a person is asked once.
       asking ??= askForKey(had).finally(() => (asking = null));
       sessionStorage.setItem(KEY, await asking);
