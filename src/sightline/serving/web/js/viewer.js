@@ -70,7 +70,8 @@ export function build(index, answer) {
     event.preventDefault();
     close();
   });
-  dialog.addEventListener("keydown", keys);
+  // On the document: a button that has just been disabled takes the focus out of the dialog with it.
+  document.addEventListener("keydown", keys);
   showText(localStorage.getItem(TEXT_OPEN) !== "no" && matchMedia("(min-width: 901px)").matches);
 }
 
@@ -240,7 +241,7 @@ function step(by) {
 }
 
 function keys(event) {
-  if (event.metaKey || event.ctrlKey || event.altKey) return;
+  if (!parts.dialog.open || $("#help").open || event.metaKey || event.ctrlKey || event.altKey) return;
   const inSlider = event.target.matches("input[type=range]");
   const inText = event.target === parts.words;
   const does = {
