@@ -55,7 +55,7 @@ def site(
     made_run(folder / "runs" / "second", noise=1.0, rate=3e-4, created="2026-01-02T10:00:00+00:00")
     made_run(folder / "runs" / "elsewhere", data="letters", created="2026-01-03T10:00:00+00:00")
     unfinished_run(folder / "runs" / "stopped")
-    service = service_of(index, tiny_encoder("clip"), runs=folder / "runs")
+    service = service_of(index, tiny_encoder("clip"), runs=folder / "runs", feedback_store=store)
     with running(service) as address:
         yield address
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
+from sightline.feedback.store import FeedbackStore
 from support.site import DOCUMENTS, HOSTILE, SIZE, Visit, found, search
 
 
@@ -157,6 +157,30 @@ def test_an_image_is_a_question_too(visit: Visit, folder: Path) -> None:
     expect(page.locator(".cover").first).to_be_visible()
     page.goto(f"{visit.site}/?image=of-somebody-else")
     expect(page.locator("#state h2")).to_have_text("This search was made with an image")
+
+
+def test_marks_and_clicks_reach_the_store(visit: Visit, store: FeedbackStore) -> None:
+    page = visit.open()
+    with page.expect_response("**/v1/search") as response:
+        page.fill("#q", "pump")
+        page.keyboard.press("Enter")
+    answer = response.value.json()
+    pages = [hit["page_id"] for hit in answer["hits"]]
+    result = page.locator(".result").nth(1)
+    for name in ("Relevant", "Not relevant"):
+        with page.expect_response("**/v1/feedback"):
+            result.get_by_role("button", name=name, exact=True).click()
+    expect(result.get_by_role("button", name="Not relevant")).to_have_attribute("aria-pressed", "true")
+    expect(result.get_by_role("button", name="Relevant", exact=True)).to_have_attribute(
+        "aria-pressed", "false"
+    )
+    with page.expect_response("**/v1/feedback"):
+        page.locator(".result .title").first.click()
+    page.keyboard.press("Escape")
+    with page.expect_response("**/v1/feedback"):
+        page.get_by_role("button", name="None of these").click()
+    marks = {(mark.page_id, mark.kind) for mark in store.marks(answer["id"])}
+    assert marks == {(pages[1], "not_relevant"), (pages[0], "click"), (None, "none_relevant")}
 
 
 def test_people_see_what_a_setting_trades(visit: Visit) -> None:
