@@ -124,7 +124,9 @@ def test_an_empty_question_finds_nothing(client: TestClient) -> None:
 
 def test_the_index_says_what_it_holds(client: TestClient, small_index: SearchIndex) -> None:
     found = client.get("/v1/index").json()
-    assert found["documents"] == [{"name": name, "pages": PAGES} for name in DOCUMENTS]
+    assert found["documents"] == [
+        {"name": name, "pages": PAGES, "first_page": f"{name}#p0"} for name in DOCUMENTS
+    ]
     assert (found["pages"], found["version"]) == (PAGES * len(DOCUMENTS), small_index.facts.version)
     assert found["dimensions"] == list(small_index.dims)
     assert found["query_modalities"] == ["text", "image"]
