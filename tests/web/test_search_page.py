@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_all_of_it_by_keyboard(visit: Visit) -> None:
     expect(page.locator("#viewer")).to_be_hidden()
 
 
-def test_the_viewer_shows_text_and_neighbours(visit: Visit) -> None:
+def test_the_viewer_shows_text_heat_and_neighbours(visit: Visit) -> None:
     page = visit.open("?q=seal+of+the+pump&page=pump-manual.pdf%23p0")
     expect(page.locator(".side-text")).to_have_text("Replace the seal of the pump every 400 hours.")
     page.wait_for_selector(".sheet-held img.there")
@@ -123,6 +124,17 @@ def test_the_viewer_shows_text_and_neighbours(visit: Visit) -> None:
     expect(zoom).not_to_have_text(fitted)
     page.get_by_role("button", name="Whole page").click()
 
+    with page.expect_response("**/v1/heatmap") as heat:
+        page.keyboard.press("h")
+    answer = heat.value.json()
+    expect(page.locator(".legend-card")).to_contain_text(re.compile(answer["method"], re.IGNORECASE))
+    painted = page.evaluate(
+        "(() => { const c = document.querySelector('.sheet-held canvas');"
+        " const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " return [c.width, c.height, data.some(value => value > 0)] })()"
+    )
+    assert painted == [answer["width"], answer["height"], True]
+    assert "heat=1" in page.url
     page.get_by_role("button", name="Page after").click()
     expect(page.locator(".side-text")).to_have_text("Valves open against the pressure.")
     page.keyboard.press("t")

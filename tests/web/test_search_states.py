@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
+from PIL import Image
 from playwright.sync_api import expect
 
 from sightline.models.encoder import Encoder
@@ -135,3 +137,15 @@ def test_the_chosen_colours_stay(visit: Visit) -> None:
     assert page.evaluate(shown) == "dark"
     page.reload()
     assert page.evaluate(shown) == "dark"
+
+
+def test_the_pictures_of_the_readme_are_taken_from_the_real_page(
+    browser: Any, site: str, tmp_path: Path
+) -> None:
+    script = runpy.run_path(str(Path(__file__).resolve().parents[2] / "scripts" / "screenshots.py"))
+    made = script["shoot"](browser, site, tmp_path, question="seal of the pump", run="first")
+    assert {path.name for path in made} == {"search.png", "viewer.png", "models.png"}
+    for path in made:
+        with Image.open(path) as picture:
+            assert picture.size == (1280, 800)
+            assert len(picture.convert("L").getcolors() or ()) > 20
