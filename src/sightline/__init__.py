@@ -61,6 +61,7 @@ __all__ = [
     "Trainer",
     "TrainingArguments",
     "Triplet",
+    "VectorOptions",
     "__version__",
     "add_questions",
     "build_index",
@@ -128,6 +129,7 @@ _HOMES: dict[str, str] = {
     "Trainer": "sightline.training.trainer",
     "TrainingArguments": "sightline.training.arguments",
     "Triplet": "sightline.losses.triplets",
+    "VectorOptions": "sightline.search.options",
     "add_questions": "sightline.documents.adding",
     "build_index": "sightline.search.index",
     "check_data": "sightline.runs.check",
@@ -200,6 +202,7 @@ if TYPE_CHECKING:
     from sightline.runs.contest import compare_systems as compare_systems
     from sightline.runs.train import run_recipe as run_recipe
     from sightline.search.index import build_index as build_index
+    from sightline.search.options import VectorOptions as VectorOptions
     from sightline.search.searcher import Searcher as Searcher
     from sightline.training.arguments import TrainingArguments as TrainingArguments
     from sightline.training.pair_rows import labelled_pairs as labelled_pairs

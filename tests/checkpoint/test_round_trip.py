@@ -133,6 +133,17 @@ def test_settings_of_the_model(tiny_encoder: TinyEncoder, tmp_path: Path) -> Non
         encoder.save_pretrained(tmp_path, truncate_dim=33)
 
 
+def test_the_prefixes_a_model_was_trained_with_are_kept(tiny_encoder: TinyEncoder, tmp_path: Path) -> None:
+    encoder = copy.deepcopy(tiny_encoder("bert"))
+    assert again(encoder, tmp_path).trained_dims == ()
+    encoder.trained_dims = (32, 16, 8)
+    assert again(encoder, tmp_path).trained_dims == (32, 16, 8)
+    facts = json.loads((tmp_path / "sightline.json").read_text())
+    (tmp_path / "sightline.json").write_text(json.dumps(facts | {"matryoshka_dims": [32, "many"]}))
+    with pytest.raises(CheckpointError, match="matryoshka_dims must be whole numbers"):
+        Encoder.from_pretrained(tmp_path, device="cpu")
+
+
 def test_a_router_with_shared_parts(tiny_encoder: TinyEncoder, tmp_path: Path) -> None:
     parts = copy.deepcopy(list(tiny_encoder("bert").parts))
     torch.manual_seed(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import inspect
 import pkgutil
@@ -28,6 +29,7 @@ from sightline.training.arguments import TrainingArguments
 from sightline.training.card import CardFacts, model_card
 from sightline.training.card_results import SystemResult
 from sightline.training.st_names import ST_LOSSES, ST_TOKEN_LOSSES, st_loss_names
+from sightline.training.trainer import Trainer
 from support import tiny_late, tiny_rerankers
 
 RESULTS = [
@@ -118,6 +120,22 @@ def test_its_code_runs_with_both_libraries(
     assert len(scores) == 2
     assert scores[0].shape == (1, 2)
     assert abs(scores[0].numpy() - scores[1].numpy()).max() < 1e-5
+
+
+def test_training_notes_the_prefixes_for_whoever_builds_an_index(
+    tiny_encoder: Callable[[str], Encoder], tmp_path: Path
+) -> None:
+    rows = [{"anchor": f"pump {number}", "positive": f"all of pump {number}"} for number in range(4)]
+    args = TrainingArguments(output_dir=str(tmp_path), dataloader_num_workers=0, report_to=[])
+    two = {"a": Matryoshka(InfoNCE(), dims=(16, 8)), "b": Matryoshka(InfoNCE(), dims=(16, 4))}
+    for loss, train, dims in (
+        (InfoNCE(), rows, ()),
+        (two["a"], rows, (16, 8)),
+        (two, {"a": rows, "b": rows}, (16,)),
+    ):
+        encoder = copy.deepcopy(tiny_encoder("bert"))
+        Trainer(encoder, loss, train_dataset=train, args=args)
+        assert encoder.trained_dims == dims
 
 
 def test_rerankers(facts: CardFacts, tmp_path: Path) -> None:
