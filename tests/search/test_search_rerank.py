@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from search.words_encoder import WordsEncoder, make_pages
 from sightline.errors import InputError, SearchIndexError
@@ -123,3 +125,19 @@ def test_a_model_is_asked_by_one_thread_at_a_time_unless_it_takes_several(
         waiting = [pool.submit(searcher.search, QUERY) for _ in range(2)]
         outcomes = [one.exception() is None for one in waiting]
     assert outcomes == [concurrent, concurrent]
+
+
+def test_a_query_may_be_an_image_where_the_reranker_reads_images(index: SearchIndex, tmp_path: Path) -> None:
+    picture = tmp_path / "q.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    sees = Backwards(("text", "image"))
+    found = make(index, sees).search({"image": picture, "text": QUERY}, mode="vector")
+    assert found.reranked
+    query, _ = sees.pairs[0]
+    assert [(part.modality, part.value) for part in query.parts] == [("image", picture), ("text", QUERY)]
+    blind = make(index, Backwards(("text",)))
+    with pytest.raises(
+        InputError, match=r"reranker cannot take the query \(this model reads text, not image\); search"
+    ):
+        blind.search({"image": picture})
+    assert not blind.search({"image": picture}, rerank=False).reranked

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sightline.documents.store import read_head
@@ -19,10 +20,12 @@ from sightline.models.boxes import Box
 _WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u0e00-\u0eff"
                    r"\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")  # fmt: skip
 # Aligning two texts takes time with the square of their words; pages of books have under 1,000.
-_MOST_WORDS = 6_000
+_MOST_WORDS = 3_000
+_MOST_LETTERS = 60_000
 # With fewer of the words found, the PDF is not the one that the text is from.
 _LEAST_FOUND = 0.5
 _UNITS = 10_000  # of a page's side, for PDFium's whole numbers
+_PDFIUM = Lock()  # PDFium takes one thread at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +70,28 @@ def placed_words(pdf: Path, page: int, text: str) -> list[PlacedWord]:
     wanted = [(match.group(), match.start(), match.end()) for match in _WORD.finditer(text)]
     if not wanted or len(wanted) > _MOST_WORDS:
         return []
-    try:
-        document = pypdfium2.PdfDocument(pdf)
-    except pypdfium2.PdfiumError:
-        return []
-    try:
-        there = list(_words(document[page])) if page < len(document) else []
-    except pypdfium2.PdfiumError:
-        return []
-    finally:
-        document.close()
+    with _PDFIUM:
+        try:
+            document = pypdfium2.PdfDocument(pdf)
+        except pypdfium2.PdfiumError:
+            return []
+        try:
+            there = list(_words(document[page])) if page < len(document) else []
+        except pypdfium2.PdfiumError:
+            return []
+        finally:
+            document.close()
     if len(there) > _MOST_WORDS:
         return []
-    matcher = SequenceMatcher(
-        None, [_plain(word) for word, _, _ in wanted], [_plain(word) for word, _ in there], autojunk=False
-    )
+    ours, theirs = [_plain(word) for word, _, _ in wanted], [_plain(word) for word, _ in there]
+    if ours == theirs:
+        blocks = [(0, 0, len(ours))]
+    else:
+        matched = SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks()
+        blocks = [(block.a, block.b, block.size) for block in matched]
     found = [
         PlacedWord(*wanted[first + step][1:], there[second + step][1])
-        for first, second, size in matcher.get_matching_blocks()
+        for first, second, size in blocks
         for step in range(size)
     ]
     return found if len(found) >= _LEAST_FOUND * len(wanted) else []
@@ -98,7 +105,8 @@ def _words(page: Any) -> Iterator[tuple[str, Box]]:
     try:
         letters: list[str] = []
         boxes: list[Box] = []
-        for number in range(layer.count_chars()):
+        count = layer.count_chars()
+        for number in range(count if count <= _MOST_LETTERS else 0):
             letter = chr(pdfium.FPDFText_GetUnicode(layer, number) or 0x20)
             own = _WORD.fullmatch(letter)
             alone = own is not None and len(_WORD.findall(f"a{letter}")) == 2
