@@ -171,6 +171,7 @@ def _next(console: Console, run: RunResult, index: Path, seconds: float) -> None
     console.print(f"\n[bold]Done in {seconds / 60:.1f} minutes.[/] What to do next:")
     lines = [
         ("look at the report", f"{run.report}"),
+        ("search in a browser", f"sightline serve {index} --open"),
         ("ask it something", f'sightline search {index} "which pump needs its seal changed most often?"'),
         ("your own documents", "sightline ingest FOLDER -o data/pages --questions questions.jsonl"),
         (
