@@ -51,6 +51,7 @@ def test_it_ends_with_the_next_step(demo: tuple[Path, str]) -> None:
     folder, told = demo
     end = told[told.index("What to do next") :]
     assert str(folder / "report.html") in end
+    assert f"sightline serve {folder / 'index'} --open" in end
     assert "recipes/qwen3-vl-embedding-2b.toml" in end
     assert (Path(__file__).parents[2] / "recipes" / "qwen3-vl-embedding-2b.toml").is_file()
     assert (folder / "report.html").stat().st_size > 20_000
