@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,10 +13,16 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from sightline.feedback.store import FeedbackStore
 from sightline.models.encoder import Encoder
+from sightline.models.reranker import Reranker
 from sightline.search.index import SearchIndex
+from sightline.search.pages import PageRecord
 from sightline.search.searcher import Searcher
-from support.services import DOCUMENTS, PAGES, SIZE
+from sightline.serving.app import create_app
+from sightline.serving.pictures import Thumbnails
+from support.services import DOCUMENTS, PAGES, SIZE, make_index, service_of
+from support.tiny_rerankers import bert_scores
 
 
 def data_uri(image: Image.Image, kind: str = "PNG") -> str:
@@ -168,27 +175,19 @@ def test_pictures_are_the_pages_and_are_kept_by_browsers(
         assert client.get(f"{hit['thumbnail']}&width={width}").status_code == 400
 
 
-def test_thumbnails_are_smaller(small_encoder: Encoder, client: TestClient) -> None:
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
-    from sightline.search.pages import PageRecord
-    from sightline.serving.pictures import Thumbnails
-    from support.services import make_index
-
-    with TemporaryDirectory() as place:
-        image = Path(place) / "media" / "page.png"
-        image.parent.mkdir()
-        Image.linear_gradient("L").resize((1000, 1500)).save(image)
-        record = PageRecord("a.pdf#p0", "a.pdf", 0, "words", image, 1000, 1500)
-        index = make_index(Path(place), small_encoder, records=[record])
-        page = index.page("a.pdf#p0")
-        assert page is not None
-        thumbnails = Thumbnails(max_bytes=1)
-        content, kind = thumbnails.get(index, page, 200)
-        assert Image.open(io.BytesIO(content)).size == (240, 360)
-        assert kind == "image/jpeg"
-        assert thumbnails.get(index, page, 240) is thumbnails.get(index, page, 201)
+def test_thumbnails_are_smaller(small_encoder: Encoder, tmp_path: Path) -> None:
+    image = tmp_path / "media" / "page.png"
+    image.parent.mkdir()
+    Image.linear_gradient("L").resize((1000, 1500)).save(image)
+    record = PageRecord("a.pdf#p0", "a.pdf", 0, "words", image, 1000, 1500)
+    index = make_index(tmp_path, small_encoder, records=[record])
+    page = index.page("a.pdf#p0")
+    assert page is not None
+    thumbnails = Thumbnails(max_bytes=1)
+    content, kind = thumbnails.get(index, page, 200)
+    assert Image.open(io.BytesIO(content)).size == (240, 360)
+    assert kind == "image/jpeg"
+    assert thumbnails.get(index, page, 240) is thumbnails.get(index, page, 201)
 
 
 def test_heat_maps_are_the_searchers(
@@ -206,3 +205,47 @@ def test_heat_maps_are_the_searchers(
     assert (found["method"], found["model"]) == (expected.method, "encoder")
     for wrong, status in (({"query": ""}, 400), ({"page_id": "no"}, 404), ({"dimensions": 7}, 400)):
         assert client.post("/v1/heatmap", json={**wanted, **wrong}).status_code == status
+
+
+def test_a_reranker_orders_what_was_found_and_the_search_is_kept(
+    small_index: SearchIndex, small_encoder: Encoder, tmp_path: Path
+) -> None:
+    reranker = Reranker.from_pretrained(bert_scores(tmp_path / "reranker"), device="cpu")
+    store = FeedbackStore(tmp_path / "feedback.sqlite")
+    service = service_of(small_index, small_encoder, reranker, feedback_store=store)
+    query = "employees of the plants"
+    expected = Searcher(small_index, small_encoder, reranker=reranker).search(query, top_k=4, rerank_depth=6)
+    with TestClient(create_app(service)) as client:
+        found = search(client, query=query, top_k=4, rerank_depth=6)
+        assert [hit["page_id"] for hit in found["hits"]] == [hit.page_id for hit in expected]
+        assert [hit["score"] for hit in found["hits"]] == pytest.approx(
+            [hit.score for hit in expected], abs=1e-5
+        )
+        assert found["reranked"] is True
+        assert found["timings"]["rerank"] > 0
+        without = search(client, query=query, top_k=4, rerank=False)
+        assert without["reranked"] is False
+        facts = client.get("/v1/index").json()
+        assert (facts["reranker"], facts["feedback"]) == ("reranker", True)
+        kept = {logged.id: logged for logged in store.searches()}
+        assert kept[found["id"]].query == query
+        assert [shown.page_id for shown in kept[found["id"]].shown] == [
+            hit["page_id"] for hit in found["hits"]
+        ]
+
+
+def test_a_page_image_that_went_missing_is_no_error_of_the_question(
+    small_encoder: Encoder, tmp_path: Path
+) -> None:
+    index = make_index(tmp_path, small_encoder)
+    for path in (tmp_path / "media" / "images").iterdir():
+        path.unlink()
+    service = service_of(index, small_encoder)
+    with TestClient(create_app(service)) as client:
+        hit = search(client, query="the pump", top_k=1)["hits"][0]
+        for place in ("image", "thumbnail"):
+            answer = client.get(hit[place])
+            assert (answer.status_code, answer.json()["error"]["param"]) == (404, "page_id")
+        answer = client.post("/v1/heatmap", json={"query": "the pump", "page_id": hit["page_id"]})
+        assert answer.status_code == 400
+        assert str(tmp_path) not in answer.text

@@ -133,6 +133,7 @@ def test_a_taken_port_and_wrong_arguments_are_told(saved: SearchIndex, tmp_path:
     for arguments, said in (
         (["serve", str(tmp_path / "nothing")], "is no search index"),
         (["serve", str(saved.path), "--log", "xml"], "--log xml"),
+        (["serve", str(saved.path), "--port", "0", "-m", str(tmp_path / "no-model")], "no-model"),
         (["serve", str(saved.path), "--api-keys", str(tmp_path / "no")], "cannot be read"),
     ):
         result = CliRunner().invoke(app, arguments)

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -41,6 +48,7 @@ class Metrics:
     media_type = CONTENT_TYPE_LATEST
 
     def __init__(self, service: Service) -> None:
+        disable_created_metrics()  # a second series per series, which nobody reads
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "sightline_requests", "Requests answered", ("route", "method", "status"), registry=self._registry

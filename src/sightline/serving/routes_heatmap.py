@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 
@@ -17,11 +18,14 @@ from sightline.serving.schemas import HeatmapAnswer, HeatmapRequest
 from sightline.serving.service import Service
 
 _log = logging.getLogger("sightline.serving")
+# Each keeps the model from others for up to some dozen passes, so few may wait for it.
+_AT_ONCE = 4
 
 
 def router(service: Service) -> APIRouter:
     """Heat over page images."""
     routes = APIRouter(prefix="/v1", tags=["pages"])
+    turns = asyncio.Semaphore(_AT_ONCE)
 
     @routes.post("/heatmap", summary="Where on the page")
     async def heatmap(wanted: HeatmapRequest) -> HeatmapAnswer:
@@ -36,10 +40,13 @@ def router(service: Service) -> APIRouter:
         page = await service.in_thread(stored_page, index, wanted.page_id)
         if page.image:
             await service.in_thread(place_of, index, page)
+        if turns.locked():
+            raise ApiError(429, "other heat maps are being made; try again", retry_after=2)
         try:
-            heat = await served.engine.run(
-                lambda: served.explainer.explain(question.value, page.page_id, dim=wanted.dimensions)
-            )
+            async with turns:
+                heat = await served.engine.run(
+                    lambda: served.explainer.explain(question.value, page.page_id, dim=wanted.dimensions)
+                )
         except MediaError as error:
             _log.exception("no heat map of page %r", page.page_id)
             raise ApiError(400, "the image of the page, or of the question, cannot be read") from error
