@@ -131,7 +131,11 @@ def read_object(folder: Folder, name: str) -> dict[str, Any] | None:
     try:
         text = folder.read(name)
         values = None if text is None else json.loads(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SearchIndexError(
+            f"{folder.uri}/{name} cannot be read ({error.strerror or error})"
+        ) from error
+    except ValueError as error:
         raise damaged(folder, name, str(error)) from error
     if text is not None and not isinstance(values, dict):
         raise damaged(folder, name, "it holds no JSON object")

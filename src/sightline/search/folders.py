@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -147,6 +147,130 @@ class ObjectFolder:
 
     def read(self, name: str) -> str | None:
         system, path = self._find(name)
+        with self._reached():
+            try:
+                with system.open_input_stream(path) as file:
+                    return str(file.read(), "utf-8")
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, text: str) -> None:
+        system, path = self._find(name)
+        kind = {"Content-Type": "application/json"}
+        # The object appears when the stream is closed, not before.
+        with self._reached(), system.open_output_stream(path, metadata=kind) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
+
+    def names(self, name: str = "") -> list[str]:
+        return sorted(entry.base_name for entry in self._entries(name, recursive=False))
+
+    def drop(self, name: str) -> None:
+        system, path = self._find(name)
+        with self._reached(), suppress(FileNotFoundError):
+            system.delete_file(path)
+
+    def remove(self, name: str) -> None:
+        system, path = self._find(name)
+        with self._reached(), suppress(FileNotFoundError):
+            system.delete_dir(path)
+
+    def size(self, name: str) -> int:
+        return sum(entry.size or 0 for entry in self._entries(name, recursive=True))
+
+    def building(self, taken: SearchIndexError) -> AbstractContextManager[None]:
+        """Hold it for one build, which may take days; made where there is none.
+
+        Raises:
+            SearchIndexError: ``taken``, where another build holds it.
+        """
+
+    def switching(self) -> AbstractContextManager[None]:
+        """Hold it for a change of what is open, which takes a moment; waits for its turn."""
+
+
+class LocalFolder:
+    """A folder of this machine. Its locks end with the process that has them, after kill -9 too."""
+
+    options: Mapping[str, str] | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def uri(self) -> str:
+        return str(self.path)
+
+    def read(self, name: str) -> str | None:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, text: str) -> None:
+        write_text(self.path / name, text, errors="backslashreplace")
+
+    def names(self, name: str = "") -> list[str]:
+        try:
+            return sorted(os.listdir(self.path / name))
+        except FileNotFoundError:
+            return []
+
+    def drop(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def size(self, name: str) -> int:
+        return sum(file.stat().st_size for file in (self.path / name).rglob("*") if file.is_file())
+
+    @contextmanager
+    def building(self, taken: SearchIndexError) -> Iterator[None]:
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / LOCK).touch()
+        with held(self.path / LOCK, taken):
+            yield
+
+    @contextmanager
+    def switching(self) -> Iterator[None]:
+        (self.path / SWITCH).touch()
+        with held(self.path / SWITCH, None):
+            yield
+
+
+class ObjectFolder:
+    """A prefix on object storage, where putting an object is one step and nothing can be locked.
+
+    Credentials, region and endpoint are those of the environment (``AWS_ACCESS_KEY_ID``, ``AWS_REGION``,
+    ``AWS_ENDPOINT_URL``, ...), as other tools take them.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+
+    @cached_property
+    def options(self) -> Mapping[str, str] | None:
+        endpoint = _endpoint()
+        if not self.uri.startswith("s3:") or endpoint is None:
+            return None
+        plain = {"allow_http": "true"} if endpoint.startswith("http://") else {}
+        return {"aws_endpoint": endpoint, **plain}
+
+    @cached_property
+    def _place(self) -> tuple[FileSystem, str]:
+        from pyarrow.fs import FileSystem, S3FileSystem
+
+        scheme, _, path = self.uri.partition("://")
+        endpoint = _endpoint()
+        if scheme == "s3" and endpoint is not None:
+            kind, _, host = endpoint.rstrip("/").rpartition("://")
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+            return S3FileSystem(endpoint_override=host, scheme=kind or "https", region=region), path
+        system, base = FileSystem.from_uri(self.uri)
+        return system, base.rstrip("/")
+
+    def read(self, name: str) -> str | None:
+        system, path = self._find(name)
         try:
             with system.open_input_stream(path) as file:
                 return str(file.read(), "utf-8")
@@ -189,11 +313,24 @@ class ObjectFolder:
         system, base = self._place
         return system, f"{base}/{name}" if name else base
 
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Errors of the storage (no such bucket, no right, no network) as one sentence."""
+        try:
+            yield
+        except OSError as error:
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise SearchIndexError(
+                f"{self.uri}: the storage does not answer as it should ({why}); check the address, the "
+                f"credentials and the endpoint in the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...)"
+            ) from error
+
     def _entries(self, name: str, *, recursive: bool) -> list[Any]:
         from pyarrow.fs import FileSelector
 
         system, path = self._find(name)
-        found = system.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
+        with self._reached():
+            found = system.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
         return [entry for entry in found if entry.base_name and entry.path.rstrip("/") != path]
 
 
