@@ -131,28 +131,29 @@ def goes_on(kinds, path, first, states):
 
 
 def scenario(name):
-    kinds, caught, done, steps = KINDS[name], [], 0, kills + 10
+    kinds, caught, steps, round = KINDS[name], [], 3 * len(KINDS[name]), 0
     *states, mean = lines(*child(lambda: uninterrupted(kinds, os.path.join(root, name), steps)))[0]
     known = {version: digest for _, held in states for version, digest in held.items()}
-    path = os.path.join(root, name + "-killed")
-    lines(*child(lambda: prepare(path) or ()))
-    while True:
-        pid, file = child(lambda: goes_on(kinds, path, done, states))
-        version, held = json.loads(file.readline())
-        before, after = states[done], states[min(done + 1, steps)]
-        assert version in (before[0], after[0]), "what is open is neither the version before nor the one after"
-        assert held.get(version) == known[version]
-        assert all(known[one] == digest for one, digest in held.items()), "a version is not what it was"
-        assert set(before[1]) & set(after[1]) <= set(held), "a version that was told to be there is lost"
-        if len(caught) < kills:
-            time.sleep(random.uniform(0, 2 * mean))
-            os.kill(pid, signal.SIGKILL)
-        told, code = lines(pid, file)
-        done += len(told)
-        if code == 0:
-            break
-        caught.append(kinds[done % len(kinds)])
-    assert lines(*child(lambda: [state(path)]))[0] == states[-1:], "the end is not that of an uninterrupted run"
+    while len(caught) < kills:
+        path, done, round = os.path.join(root, f"{name}-{round}"), 0, round + 1
+        lines(*child(lambda: prepare(path) or ()))
+        while True:
+            pid, file = child(lambda: goes_on(kinds, path, done, states))
+            version, held = json.loads(file.readline())
+            before, after = states[done], states[min(done + 1, steps)]
+            assert version in (before[0], after[0]), "what is open is neither the version before nor the one after"
+            assert held.get(version) == known[version]
+            assert all(known[one] == digest for one, digest in held.items()), "a version is not what it was"
+            assert set(before[1]) & set(after[1]) <= set(held), "a version that was told to be there is lost"
+            if len(caught) < kills:
+                time.sleep(random.uniform(0, mean))
+                os.kill(pid, signal.SIGKILL)
+            told, code = lines(pid, file)
+            done += len(told)
+            if code == 0:
+                break
+            caught.append(kinds[done % len(kinds)])
+        assert lines(*child(lambda: [state(path)]))[0] == states[-1:], "the end is not that of an uninterrupted run"
     return caught
 
 

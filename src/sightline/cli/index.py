@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,13 @@ class Ann(StrEnum):
     exact = "exact"
     ivf = "ivf"
     hnsw = "hnsw"
+
+
+class Where(StrEnum):
+    """Who embeds."""
+
+    local = "local"
+    ray = "ray"
 
 
 def index(
@@ -94,6 +102,13 @@ def index(
         bool,
         typer.Option("--no-switch", help="Build beside the open version; `sightline versions` opens it."),
     ] = False,
+    engine: Annotated[
+        Where, typer.Option(help="Embed in this process, or on a Ray cluster (extra 'ray', RAY_ADDRESS).")
+    ] = Where.local,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Of the Ray cluster; by default one per GPU or machine."),
+    ] = None,
     device: Annotated[str | None, typer.Option(metavar="DEVICE", help="For example cpu or cuda:0.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the index's facts as JSON.")] = False,
 ) -> None:
@@ -106,6 +121,7 @@ def index(
     from sightline.documents.dataset import Dataset
     from sightline.errors import ConfigError
     from sightline.search.index import build_index, open_index, update_index
+    from sightline.search.ray_engine import RayEngine
     from sightline.search.versions import open_version
 
     pages = Dataset.load(dataset)
@@ -120,22 +136,32 @@ def index(
     name = model or (opened.facts.model if opened else "")
     if not name:
         raise ConfigError(f"{output} does not say which model makes it; give it with --model")
-    encoder = load_model(name, device)
-    if add:
-        built = update_index(output, encoder, add=pages, switch=not no_switch)
-    else:
-        # The path as it will be found from any folder, for `sightline search` to load the same model again.
-        place = str(Path(name).resolve()) if Path(name).is_dir() else name
-        built = build_index(
-            output,
-            pages,
-            encoder,
-            fields=fields.value if fields else None,
-            dim=dim,
-            model=place,
-            switch=not no_switch,
-            vectors=options,
-        )
+    # The path as it will be found from any folder, for `sightline search` to load the same model again.
+    place = str(Path(name).resolve()) if Path(name).is_dir() else name
+    if engine is Where.local and workers:
+        raise ConfigError("--workers is for --engine ray; in this process there is one")
+    with ExitStack() as stack:
+        cluster: RayEngine | None = None
+        if engine is Where.ray:
+            # The pages go to the workers; this process loads the model to tell which it is.
+            encoder = load_model(name, "cpu")
+            cluster = stack.enter_context(RayEngine(encoder, place, workers=workers, device=device))
+        else:
+            encoder = load_model(name, device)
+        if add:
+            built = update_index(output, encoder, add=pages, switch=not no_switch, engine=cluster)
+        else:
+            built = build_index(
+                output,
+                pages,
+                encoder,
+                fields=fields.value if fields else None,
+                dim=dim,
+                model=place,
+                switch=not no_switch,
+                engine=cluster,
+                vectors=options,
+            )
     show_built(
         built, output, as_json=as_json, opened=not no_switch or open_version(output) == built.facts.version
     )

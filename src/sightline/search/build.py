@@ -110,7 +110,8 @@ class Build:
             logger.info("%s: going on after %d of %d pages", self.folder.uri, done, len(self.records))
         report(done, len(self.records))
         windows = list(_windows(new, done, batch_size))
-        embedded = self.engine.embed(self._values(positions) for _, positions in windows if positions)
+        batches = (self._values(positions) for _, positions in windows if positions)
+        embedded = self.engine.embed(batches, self.recipe.token_pooling)
         pending: dict[int, np.ndarray] = {}
         committed_at = time.monotonic()
         for stop, positions in windows:

@@ -21,35 +21,36 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """Embeds pages, batch by batch."""
 
-    def embed(self, batches: Iterator[Sequence[dict[str, Any]]]) -> Iterator[list[np.ndarray]]:
+    def embed(
+        self, batches: Iterator[Sequence[dict[str, Any]]], token_pooling: float
+    ) -> Iterator[list[np.ndarray]]:
         """The vectors (D,), or token vectors (T, D), of each batch, in the order of the batches.
 
         Args:
             batches: what the model gets for each page, see `pages.value_of`; taken from as they are needed.
+            token_pooling: tokens merged into one, 1 for none.
         """
 
 
 class LocalEngine:
-    """The model in this process.
+    """The model in this process."""
 
-    Args:
-        encoder: the model.
-        token_pooling: tokens merged into one, 1 for none.
-    """
-
-    def __init__(self, encoder: Encoder, token_pooling: float = 1.0) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
-        self.token_pooling = token_pooling
 
-    def embed(self, batches: Iterator[Sequence[dict[str, Any]]]) -> Iterator[list[np.ndarray]]:
+    def embed(
+        self, batches: Iterator[Sequence[dict[str, Any]]], token_pooling: float
+    ) -> Iterator[list[np.ndarray]]:
         for batch in batches:
-            yield vectors_of(self.encoder, batch, self.token_pooling)
+            yield vectors_of(self.encoder, batch, token_pooling)
 
 
 class NoEngine:
     """For changes that need no model."""
 
-    def embed(self, batches: Iterator[Sequence[dict[str, Any]]]) -> Iterator[list[np.ndarray]]:
+    def embed(
+        self, batches: Iterator[Sequence[dict[str, Any]]], token_pooling: float
+    ) -> Iterator[list[np.ndarray]]:
         for _ in batches:
             raise SearchIndexError("there are pages to embed; give the model that built the index")
         yield from ()

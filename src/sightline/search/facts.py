@@ -132,9 +132,7 @@ def read_object(folder: Folder, name: str) -> dict[str, Any] | None:
         text = folder.read(name)
         values = None if text is None else json.loads(text)
     except OSError as error:
-        raise SearchIndexError(
-            f"{folder.uri}/{name} cannot be read ({error.strerror or error})"
-        ) from error
+        raise SearchIndexError(f"{folder.uri}/{name} cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise damaged(folder, name, str(error)) from error
     if text is not None and not isinstance(values, dict):
