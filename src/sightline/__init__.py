@@ -29,6 +29,7 @@ __all__ = [
     "Encoder",
     "EndpointSettings",
     "FalseNegatives",
+    "Filter",
     "Finding",
     "InBatchRanking",
     "InfoNCE",
@@ -75,7 +76,9 @@ __all__ = [
     "mine_negatives",
     "model_questions",
     "offline_questions",
+    "open_index",
     "run_recipe",
+    "update_index",
 ]
 
 _HOMES: dict[str, str] = {
@@ -97,6 +100,7 @@ _HOMES: dict[str, str] = {
     "Encoder": "sightline.models.encoder",
     "EndpointSettings": "sightline.documents.generation.endpoint",
     "FalseNegatives": "sightline.losses.joint",
+    "Filter": "sightline.search.filters",
     "Finding": "sightline.documents.doctor.findings",
     "InBatchRanking": "sightline.losses.in_batch",
     "InfoNCE": "sightline.losses.contrastive",
@@ -142,7 +146,9 @@ _HOMES: dict[str, str] = {
     "mine_negatives": "sightline.documents.mining",
     "model_questions": "sightline.documents.model_questions",
     "offline_questions": "sightline.documents.offline_questions",
+    "open_index": "sightline.search.index",
     "run_recipe": "sightline.runs.train",
+    "update_index": "sightline.search.index",
 }
 
 if TYPE_CHECKING:
@@ -201,7 +207,10 @@ if TYPE_CHECKING:
     from sightline.runs.check import check_data as check_data
     from sightline.runs.contest import compare_systems as compare_systems
     from sightline.runs.train import run_recipe as run_recipe
+    from sightline.search.filters import Filter as Filter
     from sightline.search.index import build_index as build_index
+    from sightline.search.index import open_index as open_index
+    from sightline.search.index import update_index as update_index
     from sightline.search.options import VectorOptions as VectorOptions
     from sightline.search.searcher import Searcher as Searcher
     from sightline.training.arguments import TrainingArguments as TrainingArguments
