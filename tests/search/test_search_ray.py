@@ -58,23 +58,22 @@ def test_a_worker_is_killed_and_the_index_is_that_of_one_process(
         after = [ray.get(worker.process.remote()) for worker in engine.workers]
         assert (after[0] != before[0], after[1] == before[1]) == (True, True)
 
+        other = Encoder.from_pretrained(model, device="cpu")
+        next(other.parameters()).data.add_(1.0)
+        with pytest.raises(SearchIndexError, match="the workers load another model"):
+            engine.check(other)
+
         # An image no worker can read is the page's fault, and said so.
         broken = [{"image": b"no image"}]
         with pytest.raises((InputError, SearchIndexError)):
             list(engine.embed(iter([broken]), 1.0))
     local = build_index(tmp_path / "local", pages, encoder, batch_size=2, progress=False)
     assert built.facts.version == local.facts.version
-    rows, expected = (
-        index.table._table.to_arrow().sort_by("position").to_pylist() for index in (built, local)
-    )
-    for row, other in zip(rows, expected, strict=True):
-        np.testing.assert_allclose(row.pop("vector"), other.pop("vector"), atol=1e-6, rtol=0)
-        assert row == other
+    rows, expected = (one.table._table.to_arrow().sort_by("position").to_pylist() for one in (built, local))
+    for row, same in zip(rows, expected, strict=True):
+        np.testing.assert_allclose(row.pop("vector"), same.pop("vector"), atol=1e-6, rtol=0)
+        assert row == same
 
-    other = Encoder.from_pretrained(model, device="cpu")
-    next(other.parameters()).data.add_(1.0)
-    with pytest.raises(SearchIndexError, match="the workers load another model"):
-        RayEngine(other, str(model), workers=1).__enter__()
     with pytest.raises(ConfigError, match="has 2 CPUs, which is too few for 3 workers"):
         RayEngine(encoder, str(model), workers=3).__enter__()
 

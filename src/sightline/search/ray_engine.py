@@ -135,6 +135,20 @@ class RayEngine:
                 yield _result(ray, done.pop(given))
                 given += 1
 
+    def check(self, encoder: Encoder) -> None:
+        """Make sure that the workers have loaded this model.
+
+        Raises:
+            SearchIndexError: one has another.
+        """
+        ray, expected = _ray(), model_facts(encoder)
+        for answer in [worker.facts.remote() for worker in self.workers]:
+            if _result(ray, answer) != expected:
+                raise SearchIndexError(
+                    f"the workers load another model from {self._model} than this process has; "
+                    f"put the same model there on every machine"
+                )
+
     def _start(self, ray: Any) -> None:
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0))
@@ -147,13 +161,7 @@ class RayEngine:
             )
         remote = ray.remote(max_restarts=RESTARTS, max_task_retries=RETRIES, **each)(Worker)
         self.workers = [remote.remote(self._model, self._device, self._options) for _ in range(count)]
-        expected = model_facts(self._encoder)
-        for worker in self.workers:
-            if _result(ray, worker.facts.remote()) != expected:
-                raise SearchIndexError(
-                    f"the workers load another model from {self._model} than this process has; "
-                    f"put the same model there on every machine"
-                )
+        self.check(self._encoder)
 
     def _stop(self) -> None:
         ray = _ray()
