@@ -61,6 +61,7 @@ class Held:
     async def release(self) -> None:
         self._go.set()
         await asyncio.wait([self._call])
+        self._call.exception()  # where the engine was closed meanwhile; asked for, so that nobody logs it later
 
 
 async def ask(coroutine: Any) -> asyncio.Task[Any]:
