@@ -42,6 +42,8 @@ from sightline.types import Item, Part
 
 # Bytes of a body above which it is read on another thread, so that other requests do not wait for it.
 _SMALL = 1 << 15
+# Vectors above which an answer is written on another thread, for the same reason.
+_FEW = 8
 _MULTIPART = "multipart/form-data"
 _KINDS = (
     "input must be a text, the token ids of one, or a list of inputs: texts, token ids, content parts such as "
@@ -79,7 +81,10 @@ def router(service: Service) -> APIRouter:
         role = "query" if wanted.input_type in ("query", "search_query") else "document"
         with told_to_client("input"):
             answer = await served.engine.embedded(items, role, wanted.dimensions)
-        content = await service.in_thread(_rendered, served, wanted, answer)
+        if len(answer.rows) > _FEW:
+            content = await service.in_thread(_rendered, served, wanted, answer)
+        else:
+            content = _rendered(served, wanted, answer)
         return Response(content, media_type="application/json")
 
     @routes.get("/models", summary="The models that are served")
