@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -31,8 +30,3 @@ def client(small_index: SearchIndex, small_encoder: Encoder) -> Iterator[TestCli
         create_app(service_of(small_index, small_encoder)), base_url="http://localhost"
     ) as client:
         yield client
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path

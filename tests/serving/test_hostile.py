@@ -219,7 +219,10 @@ def test_torture_images_are_refused_or_searched_with(client: TestClient, shared:
         if len(content) > 20 * 2**20:
             continue
         asked = {"image": uri(content), "mode": "vector", "top_k": 1}
-        assert looked_at(client.post("/v1/search", json=asked)).status_code in (200, 400, 413), path.name
+        searched = looked_at(client.post("/v1/search", json=asked))
+        uploaded = looked_at(client.post("/v1/embeddings", files={"file": (path.name, content)}))
+        assert searched.status_code in (200, 400, 413), path.name
+        assert uploaded.status_code == searched.status_code, path.name
 
 
 TEXTS = [
