@@ -1,5 +1,7 @@
 """Writes what README.md tells of `make demo` from a finished run: its table, its figures, the picture of the report.
 
+    make demo
+    python scripts/screenshots.py
     python scripts/readme.py [runs/demo] [--no-picture]
 
 The figures are kept in docs/images/demo.json, and a test holds README.md to them: they change by running this after
@@ -17,7 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 KEPT = ROOT / "docs" / "images" / "demo.json"
 PICTURE = ROOT / "docs" / "images" / "report.png"
-BEGIN, END = "<!-- made by scripts/readme.py from a run of `make demo` -->", "<!-- end -->"
+SEARCH = ROOT / "docs" / "images" / "search.png"  # scripts/screenshots.py takes it
+# Marks in README.md: what stands between each and the end is written here.
+TOP, DEMO = "<!-- picture, by scripts/readme.py -->", "<!-- figures, by scripts/readme.py -->"
+END = "<!-- end -->"
+_REPORT = f"![The report of `make demo`: the verdict in words, the table before and after]({PICTURE.relative_to(ROOT)})"
+_SEARCH = (
+    f"![The search page over the demo's documents: pages found for a question]({SEARCH.relative_to(ROOT)})"
+)
 NAMES = {"bm25": "BM25", "untuned": "untuned model", "fine-tuned": "fine-tuned model"}
 VIEWS = {"text": "text layer", "image": "image", "both": "both"}
 METRICS = ("ndcg@10", "map", "recall@10")
@@ -58,8 +67,19 @@ def figures_of(run: Path) -> dict[str, Any]:
     }
 
 
+def written(readme: str, figures: dict[str, Any]) -> str:
+    """README.md with its parts as they should be: the search page on top where there is a picture of it."""
+    searched = SEARCH.exists()
+    told = block(figures) + (f"\n\n{_REPORT}" if searched else "")
+    for mark, part in ((TOP, _SEARCH if searched else _REPORT), (DEMO, told)):
+        before, rest = readme.split(mark)
+        _, after = rest.split(END, 1)
+        readme = f"{before}{mark}\n\n{part}\n\n{END}{after}"
+    return readme
+
+
 def block(figures: dict[str, Any]) -> str:
-    """The part of README.md between the marks."""
+    """The demo in words and figures."""
     dims = sorted({int(name.split("@")[2]) for row in figures["rows"] for name in _cut(row)}, reverse=True)[
         1:
     ]
@@ -91,13 +111,6 @@ def block(figures: dict[str, Any]) -> str:
             "takes its place in [recipes/qwen3-vl-embedding-2b.toml](recipes/qwen3-vl-embedding-2b.toml).",
         ]
     )
-
-
-def with_block(readme: str, text: str) -> str:
-    """README.md with that part exchanged."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
 
 
 def take_picture(report: Path, picture: Path) -> None:
@@ -132,9 +145,9 @@ def main() -> None:
     run = Path(arguments[0]) if arguments else ROOT / "runs" / "demo"
     figures = figures_of(run)
     KEPT.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    README.write_text(with_block(README.read_text(encoding="utf-8"), block(figures)), encoding="utf-8")
     if "--no-picture" not in sys.argv:
         take_picture(run / "report.html", PICTURE)
+    README.write_text(written(README.read_text(encoding="utf-8"), figures), encoding="utf-8")
     sys.stdout.write(f"written: {README}, {KEPT}\n")
 
 

@@ -22,11 +22,10 @@ SCRIPT = runpy.run_path(str(ROOT / "scripts" / "readme.py"))
 
 def test_the_figures_are_those_of_the_run_that_was_kept() -> None:
     figures = json.loads(SCRIPT["KEPT"].read_text(encoding="utf-8"))
-    written = SCRIPT["with_block"](TEXT, SCRIPT["block"](figures))
-    assert written == TEXT, "run scripts/readme.py"
+    assert SCRIPT["written"](TEXT, figures) == TEXT, "run scripts/readme.py"
     # A figure that changes is one that the text changes with.
     figures["rows"][-1]["ndcg@10"] += 0.001
-    assert SCRIPT["with_block"](TEXT, SCRIPT["block"](figures)) != TEXT
+    assert SCRIPT["written"](TEXT, figures) != TEXT
 
 
 def test_figures_are_read_off_a_run(tmp_path: Path) -> None:
