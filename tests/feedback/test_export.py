@@ -107,7 +107,7 @@ def test_held_out_documents_stay_out_of_training(pages: Path) -> None:
     found = feedback(pages)
     assert found["sure"] == ("test", (held,), ())
     assert found["clicked on both sides"][:2] == ("train", (page("beacon"),))
-    assert found["passed over"] == ("train", (page("beacon"),), ())
+    assert found["passed over"] == ("train", (page("beacon"),), (page("anchor"),))
     assert set(found) == {"sure", "clicked on both sides", "passed over"}
     trained = Dataset.load(pages).train_rows("text", negatives=3)
     shown = {str(value).split()[-1] for row in trained for name, value in row.items() if name != "anchor"}
@@ -180,7 +180,9 @@ def test_a_new_ingest_keeps_what_holds(pages: Path) -> None:
     (pages.parent / "in" / "anchor.pdf").unlink()
     ingest(pages.parent / "in", pages, workers=1)
     found = feedback(pages)
-    assert found == {"what turns": (found["what turns"][0], (page("engine"),), ())}
+    assert found == {
+        "what turns": (found["what turns"][0], (page("engine"),), (page("beacon"), page("cable")))
+    }
     findings = {one.kind: one for one in check_data(pages, workers=1).diagnosis.findings}
     assert "1 questions went" in findings["feedback-gone"].message
 

@@ -76,6 +76,12 @@ def test_marks_come_before_clicks() -> None:
     assert (by_page[SECOND].verdict, by_page[SECOND].contradicted) == ("right", False)
 
 
+def test_a_mark_says_what_the_clicks_of_its_search_led_to() -> None:
+    log = [searched("s", "q", PAGES[:4], {SECOND: ["click"], PAGES[3]: ["click", "relevant"]})]
+    # The first and third were passed over; what was opened and not marked is neither right nor wrong.
+    assert verdicts(log) == {FIRST: "skipped", PAGES[2]: "skipped", PAGES[3]: "right"}
+
+
 def test_one_session_has_one_voice() -> None:
     one = [
         searched(f"s{number}", "Q? ", PAGES, {FIRST: ["relevant", "click"]}, session="anna", hour=number)

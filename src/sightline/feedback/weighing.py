@@ -14,8 +14,8 @@ looks, with the position-based model of `sightline.feedback.propensity` (clicks 
     attraction = (clicks + PRIOR * background) / (looks + PRIOR),   looks = sum over voices of rank ** -eta
 
 so one click at the top counts less than one further down, where few look; `background` is the rate of the whole log.
-A page with no click that somebody passed over on the way to a click further down is a weak negative (Joachims 2002:
-a click is preferred to what was skipped above it).
+A page with no click that somebody passed over on the way to a click further down, or to a page marked relevant, is a
+weak negative (Joachims 2002: a click is preferred to what was skipped above it).
 """
 
 from __future__ import annotations
@@ -181,18 +181,21 @@ def _listen(asked: _Asked, search: LoggedSearch) -> None:
     asked.unanswered |= search.unanswered
     # A name in front keeps sessions and searches apart.
     voices = asked.voices[f"session {search.session}" if search.session else f"search {search.id}"]
-    clicked = frozenset() if search.unanswered else search.clicked
-    lowest = max((page.rank for page in search.shown if page.page_id in clicked), default=0)
     said = search.said
+    marked = {name for name, relevant in said.items() if relevant}
+    clicked = search.clicked
+    # Whoever has marked what they looked for, or said that it was not there, has said what the clicks led to.
+    counted = frozenset() if search.unanswered or marked else clicked
+    lowest = max((page.rank for page in search.shown if page.page_id in (marked or counted)), default=0)
     for page in search.shown:
         voice = voices.setdefault(page.page_id, _Voice())
-        took = page.page_id in clicked
+        took = page.page_id in counted
         # A click is remembered with its rank, else the best rank: a page is looked at once, however often it is shown.
         if took and not voice.clicked:
             voice.rank, voice.clicked = page.rank, True
         elif not voice.rank or (page.rank < voice.rank and took == voice.clicked):
             voice.rank = page.rank
-        voice.skipped |= not took and page.rank < lowest
+        voice.skipped |= page.rank < lowest and page.page_id not in clicked and page.page_id not in marked
         voice.none |= search.unanswered
     for mark in search.marks:
         if mark.page_id is not None and mark.page_id in said:
