@@ -11,7 +11,7 @@ STAMPS := $(VENV)/stamps
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench install docs models clean
+.PHONY: help demo test check bench install docs models screenshots clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 18
@@ -38,6 +38,9 @@ docs: $(STAMPS)/demo  ## write docs/reference from the command line's help and t
 
 models: $(STAMPS)/test  ## write docs/models.md from the tests of every architecture
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/models.py
+
+screenshots: $(STAMPS)/test  ## take the README's pictures of the search page, from runs/demo
+	$(BIN)/python scripts/screenshots.py
 
 clean:  ## delete what was built and what runs wrote; .venv stays
 	rm -rf runs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -4,7 +4,7 @@ import { icon } from "./icons.js";
 import { milliseconds } from "./format.js";
 
 const STAGES = [
-  ["wait", "waiting", "Waiting for the model"],
+  ["query", "query", "The question is taken apart"],
   ["encode", "question", "The model reads the question"],
   ["vector", "vectors", "Vectors are compared"],
   ["text", "words", "Words are matched"],
