@@ -61,7 +61,7 @@ class Visit:
         self.site = site
         self.troubles: list[str] = []
         self.elsewhere: list[str] = []
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
         page.on("console", lambda message: self._heard(message))
         page.on("request", lambda request: self._asked(request.url))
