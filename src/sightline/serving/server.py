@@ -36,6 +36,9 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 ws="none",
+                # Longer than clients keep idle connections (httpx, and so OpenAI's and Cohere's, 5 s, uvicorn's own
+                # default): who closes first must not be the side that a request is on its way to.
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
                 h11_max_incomplete_event_size=64 * 1024,
             )
