@@ -126,7 +126,7 @@ class SearchIndex:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             some = ", ".join(known[:5]) if what != "document" and not near else ""
             raise SearchIndexError(
-                f"no {what} {unknown!r} among the {len(known):,} of this index{hint}{some and f': {some}'}"
+                f"no {what} {unknown!r} among the {sum(map(bool, known)):,} of this index{hint}{some and f': {some}'}"
             )
 
     def check_model(self, encoder: Encoder) -> None:
