@@ -22,13 +22,14 @@ DRIVER = '''
 import hashlib, json, os, random, signal, sys, time, warnings
 from dataclasses import replace
 
-import lancedb, pyarrow
+import lancedb, lancedb.expr, lancedb.index, lancedb.query, pyarrow.compute
 
 from search.words_encoder import WordsEncoder, make_pages
-from sightline.search.folders import folder_at
+from sightline.models.fingerprint import fingerprint
 from sightline.search.index import build_index, open_index, update_index
 from sightline.search.versions import list_versions, open_version, use_version
 
+fingerprint(WordsEncoder())  # imports what every fork would import anew
 warnings.simplefilter("ignore")
 root, kills = sys.argv[1], int(sys.argv[2])
 random.seed(0)
