@@ -21,6 +21,7 @@ from sightline.search.pages import PageRecord
 from sightline.search.searcher import Searcher
 from sightline.serving.app import create_app
 from sightline.serving.pictures import Thumbnails
+from sightline.serving.served import public_name
 from support.services import DOCUMENTS, PAGES, SIZE, make_index, service_of
 from support.tiny_rerankers import bert_scores
 
@@ -249,3 +250,17 @@ def test_a_page_image_that_went_missing_is_no_error_of_the_question(
         answer = client.post("/v1/heatmap", json={"query": "the pump", "page_id": hit["page_id"]})
         assert answer.status_code == 400
         assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("/srv/models/runs/demo/final", "demo/final"),
+        ("runs/demo/checkpoints/checkpoint-40", "demo/checkpoint-40"),
+        ("/srv/models/minilm", "minilm"),
+        ("./final", "final"),
+        ("Qwen/Qwen3-VL-Embedding-2B", "Qwen/Qwen3-VL-Embedding-2B"),
+    ],
+)
+def test_a_model_is_named_without_its_place(model: str, name: str) -> None:
+    assert public_name(model) == name

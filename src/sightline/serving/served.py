@@ -65,6 +65,13 @@ class Served:
 
 
 def public_name(model: str) -> str:
-    """A model's name without the folder it lies in; ``organization/name`` of the Hub stays whole."""
+    """A model's name without the place of its folder; ``organization/name`` of the Hub stays whole.
+
+    Training writes ``RUN/final`` and ``RUN/checkpoints/checkpoint-N``: those are named with their run.
+    """
     is_folder = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
-    return PurePath(model).name if is_folder else model
+    if not is_folder:
+        return model
+    *before, last = PurePath(model).parts
+    run = [part for part in before if part not in ("checkpoints", "/", ".", "..", "~")][-1:]
+    return "/".join([*run, last]) if last == "final" or last.startswith("checkpoint-") else last
