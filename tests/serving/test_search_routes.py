@@ -217,7 +217,7 @@ def test_a_reranker_orders_what_was_found_and_the_search_is_kept(
     query = "employees of the plants"
     expected = Searcher(small_index, small_encoder, reranker=reranker).search(query, top_k=4, rerank_depth=6)
     with TestClient(create_app(service)) as client:
-        found = search(client, query=query, top_k=4, rerank_depth=6)
+        found = search(client, query=query, top_k=4, rerank_depth=6, session="tab-1")
         assert [hit["page_id"] for hit in found["hits"]] == [hit.page_id for hit in expected]
         assert [hit["score"] for hit in found["hits"]] == pytest.approx(
             [hit.score for hit in expected], abs=1e-5
@@ -229,7 +229,10 @@ def test_a_reranker_orders_what_was_found_and_the_search_is_kept(
         facts = client.get("/v1/index").json()
         assert (facts["reranker"], facts["feedback"]) == ("reranker", True)
         kept = {logged.id: logged for logged in store.searches()}
-        assert kept[found["id"]].query == query
+        assert (kept[found["id"]].query, kept[found["id"]].session) == (query, "tab-1")
+        nothing = search(client, query="zzyzx", mode="text")
+        assert nothing["hits"] == []
+        assert [one.query for one in store.searches() if not one.shown] == ["zzyzx"]
         assert [shown.page_id for shown in kept[found["id"]].shown] == [
             hit["page_id"] for hit in found["hits"]
         ]

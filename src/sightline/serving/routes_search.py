@@ -9,7 +9,7 @@ import uuid
 import numpy as np
 from fastapi import APIRouter, Request
 
-from sightline.errors import FeedbackError, MediaError
+from sightline.errors import FeedbackError, InputError, MediaError
 from sightline.search.filters import Filter
 from sightline.search.query import embed_query, read_query
 from sightline.search.results import Hit, SearchResults
@@ -66,7 +66,7 @@ def router(service: Service) -> APIRouter:
             _log.exception("a page image cannot be read")
             raise ApiError(503, "the images of some pages cannot be read; search without rerank") from error
         search_id = uuid.uuid4().hex
-        await _remember(service, served, search_id, question, found)
+        await _remember(service, served, search_id, question, found, wanted.session)
         timings = {**encoding, **found.timings, "total": time.perf_counter() - started}
         return SearchAnswer(
             id=search_id,
@@ -141,10 +141,18 @@ async def _vector(served: Served, question: Question) -> np.ndarray | None:
 
 
 async def _remember(
-    service: Service, served: Served, search_id: str, question: Question, found: SearchResults
+    service: Service,
+    served: Served,
+    search_id: str,
+    question: Question,
+    found: SearchResults,
+    session: str | None,
 ) -> None:
-    """Keep what was shown, so that feedback can name it; a search is answered even if that fails."""
-    if service.feedback is None or not len(found):
+    """Keep what was shown, so that feedback can name it; a search is answered even if that fails.
+
+    A search that found nothing is kept too: what people look for in vain is worth knowing.
+    """
+    if service.feedback is None or not ((question.text or "").strip() or question.image_hash):
         return
     shown = [(hit.page_id, hit.rank, hit.score) for hit in found]
     facts = served.index.facts
@@ -158,8 +166,9 @@ async def _remember(
             facts.version,
             facts.fingerprint,
             found.mode,
+            session=session,
         )
-    except FeedbackError as error:
+    except (FeedbackError, InputError) as error:
         _log.error("a search was not kept for feedback: %s", error)
 
 

@@ -63,6 +63,13 @@ class SearchRequest(Body):
         int | None, Field(ge=1, description="Compare only the first so many components; see `GET /v1/index`.")
     ] = None
     version: VersionName = None
+    session: Annotated[
+        str | None,
+        Field(
+            pattern="^[A-Za-z0-9_-]{1,64}$",
+            description="An opaque name of who asks, kept with feedback: a session has one voice about a page.",
+        ),
+    ] = None
 
 
 class SnippetBody(BaseModel):

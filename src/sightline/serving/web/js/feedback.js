@@ -3,10 +3,22 @@ import { call } from "./api.js";
 import { h, toast } from "./dom.js";
 import { icon } from "./icons.js";
 
+const SESSION = "sightline-session";
+
 const KINDS = [
   ["relevant", "yes", "Relevant"],
   ["not_relevant", "no", "Not relevant"],
 ];
+
+/** A name for this tab that says nothing about who sits before it: searched twice, a person still has one voice. */
+export function session() {
+  const known = sessionStorage.getItem(SESSION);
+  if (known) return known;
+  // Not crypto.randomUUID: it is missing where the page is served over plain HTTP to another machine.
+  const made = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  sessionStorage.setItem(SESSION, made);
+  return made;
+}
 
 /** Records a mark and keeps it with the answer; the same mark again takes it back. */
 export async function mark(answer, pageId, kind) {

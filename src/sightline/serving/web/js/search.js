@@ -2,7 +2,7 @@
 import { call } from "./api.js";
 import { questionKey, searchKey } from "./address.js";
 import { $, $$, announce, h, replace } from "./dom.js";
-import { noneOfThese } from "./feedback.js";
+import { noneOfThese, session } from "./feedback.js";
 import { icon } from "./icons.js";
 import { milliseconds, plural } from "./format.js";
 import * as panel from "./panel.js";
@@ -127,6 +127,7 @@ function request(state, image) {
     rerank_depth: state.depth,
     dimensions: state.mode === "text" ? null : state.dims,
     version: state.version,
+    session: index.feedback ? session() : null,
   };
 }
 
