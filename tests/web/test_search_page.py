@@ -193,6 +193,12 @@ def test_marks_and_clicks_reach_the_store(visit: Visit, store: FeedbackStore) ->
         page.get_by_role("button", name="None of these").click()
     marks = {(mark.page_id, mark.kind) for mark in store.marks(answer["id"])}
     assert marks == {(pages[1], "not_relevant"), (pages[0], "click"), (None, "none_relevant")}
+    # A tab is one session, so that searching twice is not two voices.
+    with page.expect_response("**/v1/search") as again:
+        page.reload()
+    sessions = {one.id: one.session for one in store.searches()}
+    assert len(sessions[answer["id"]]) == 32
+    assert sessions[again.value.json()["id"]] == sessions[answer["id"]]
 
 
 def test_people_see_what_a_setting_trades(visit: Visit) -> None:
