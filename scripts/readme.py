@@ -107,8 +107,9 @@ def block(figures: dict[str, Any]) -> str:
             f"Fine-tuned against untuned, both views: {lead['difference']:+.3f} NDCG@10, 95 % interval "
             f"{lead['low']:+.3f} to {lead['high']:+.3f} (paired bootstrap over whole documents). The image rows are as "
             "poor as they look: there is no pretrained image model to ship, so the demo's image tower starts from "
-            f"random weights and sees {figures['trained_pages']} pages in its life. A pretrained vision-language model "
-            "takes its place in [recipes/qwen3-vl-embedding-2b.toml](recipes/qwen3-vl-embedding-2b.toml).",
+            f"random weights and sees no page but the {figures['trained_pages']} to train on. A pretrained "
+            "vision-language model takes its place in "
+            "[recipes/qwen3-vl-embedding-2b.toml](recipes/qwen3-vl-embedding-2b.toml).",
         ]
     )
 

@@ -13,6 +13,7 @@ Shape letters: D components, T tokens of a query, n candidates, q queries.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from sightline.errors import SearchIndexError
 from sightline.evaluation.quantized import pair_scores
 from sightline.evaluation.storage import RESCORED
-from sightline.search.approximate import Approximate
+from sightline.search.approximate import PAGES, Approximate
 from sightline.search.columns import Column
 from sightline.search.layout import Layout
 from sightline.search.matches import METRICS, Match, ordered
@@ -55,6 +56,8 @@ class Nearest:
         self.layout = layout
         self.approximate = dict(approximate or {})
         columns = {layout.column(dim).name: layout.column(dim) for dim in layout.dims}
+        self._lock = threading.Lock()
+        self._known: dict[int, tuple[int, str]] | None = None
         self._scans = {name: Scan(table, column, layout.similarity) for name, column in columns.items()}
 
     def search(
@@ -139,14 +142,33 @@ class Nearest:
         wide = limit if better is None else max(limit * OVERSAMPLING, RESCORED)
         scores_qk, rows_qk = self._scans[column.name].search(asked, wide, where, dim=dim)
         found = []
+        places = None if better is not None else self._places()
         for number, (scores_k, rows_k) in enumerate(zip(scores_qk, rows_qk)):
+            scored = zip(rows_k.tolist(), scores_k.tolist())
+            if places is not None:
+                found.append(ordered(Match(row, *places[row], score) for row, score in scored))
+                continue
             facts = self._facts(rows_k.tolist(), better)
             if better is not None:
                 found.append(self._reordered(asked[number], facts, better, dim)[:limit])
                 continue
-            known = dict(zip(rows_k.tolist(), scores_k.tolist()))
+            known = dict(scored)
             found.append(_matches(facts, [known[row] for row in facts["_rowid"].to_pylist()]))
         return found
+
+    def _places(self) -> dict[int, tuple[int, str]] | None:
+        """Row id -> position and page id, read once; None for more than `PAGES` pages.
+
+        A version does not change while it is open. Of a small index Lance's look-up of a hundred rows takes longer
+        than all comparisons.
+        """
+        with self._lock:
+            if self._known is None and self._table.count_rows() <= PAGES:
+                query = self._table.search().select(_FACTS).with_row_id(True).limit(PAGES)
+                columns = query.to_arrow().to_pydict()
+                facts = zip(columns["position"], columns["page_id"])
+                self._known = dict(zip(columns["_rowid"], facts, strict=True))
+            return self._known
 
     def approximately(
         self, asked: Embeddings, limit: int, dim: int, how: Approximate, where: str | None = None
