@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def serve(
-    index: Annotated[Path, typer.Argument(help="Folder made by `sightline index`.")],
+    index: Annotated[str, typer.Argument(help="Folder made by `sightline index`, or s3://BUCKET/PREFIX.")],
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="MODEL", help="The model that made the index, if moved."),

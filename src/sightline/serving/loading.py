@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 
 class IndexSource:
-    """Loads versions of the index in ``path``, and of its models what is not in memory already."""
+    """Loads versions of the index at ``path``, and of its models what is not in memory already.
+
+    Args:
+        path: folder of the index, or its place on object storage.
+        settings: which models, and where they run.
+    """
 
     def __init__(self, path: str | Path, settings: Settings) -> None:
-        self.path = Path(path)
+        self.path = path
         self.settings = settings
 
     def open_version(self) -> str | None:
