@@ -41,14 +41,20 @@ def snippet(text: str, query: str, *, length: int = LENGTH) -> Snippet:
     line = _SPACE.sub(" ", text).strip()
     if not line:
         return Snippet()
-    folded = query_terms(query)
-    wanted = frozenset(tokens(folded, stop_words=False) or tokens(folded))
+    wanted = _wanted(query)
     spans = _find(line, wanted) if wanted else []
     start, end = _window(line, spans, length)
     head, tail = "… " if start else "", " …" if end < len(line) else ""
     shift = len(head) - start
     marks = tuple((a + shift, b + shift) for a, b, _ in spans if start <= a and b <= end)
     return Snippet(f"{head}{line[start:end]}{tail}", marks)
+
+
+@lru_cache(maxsize=64)
+def _wanted(query: str) -> frozenset[str]:
+    """The index terms of a query; kept, because taking a query apart costs more than a snippet of each of ten pages."""
+    folded = query_terms(query)
+    return frozenset(tokens(folded, stop_words=False) or tokens(folded))
 
 
 @cache
