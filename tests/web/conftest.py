@@ -18,7 +18,9 @@ from support.site import Visit, page_records, visiting
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # while Playwright is there, no other test of this process can run an event loop
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("needs Chromium (apt-get install chromium); .ci/run installs it")

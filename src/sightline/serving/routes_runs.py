@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel
 
 from sightline.errors import DataError
@@ -51,7 +51,8 @@ def router(service: Service) -> APIRouter:
     @routes.get(
         "/runs/{name}/report",
         summary="The report of a run",
-        response_class=HTMLResponse,
+        response_class=Response,  # not HTMLResponse: FastAPI would say that errors are HTML too
+        responses={200: {"content": {"text/html": {}}, "description": "The report."}},
     )
     def report(name: str) -> HTMLResponse:
         """The HTML report that the training wrote."""
