@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sightline.checkpoint.language_heads import Head, HeadChoice
+from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.read import read_checkpoint
 from sightline.checkpoint.rerankers import read_reranker
 from sightline.models.encoder import Encoder
@@ -38,19 +39,10 @@ def encoder_shape(
     Raises:
         CheckpointError: as `Encoder.from_pretrained`, as far as it shows without weights.
     """
-    folder, options = locate(
-        name_or_path,
-        dtype=dtype,
-        model_kwargs=model_kwargs,
-        processor_kwargs=processor_kwargs,
-        config_kwargs=None,
-        trust_remote_code=trust_remote_code,
-        revision=revision,
-        token=None,
-        cache_dir=None,
-        local_files_only=False,
+    folder, options = _without_weights(
+        name_or_path, dtype, model_kwargs, processor_kwargs, trust_remote_code, revision
     )
-    checkpoint = read_checkpoint(folder, replace(options, weights=False))
+    checkpoint = read_checkpoint(folder, options)
     encoder = Encoder(
         checkpoint.parts,
         prompts=checkpoint.facts.prompts | dict(prompts or {}),
@@ -87,6 +79,30 @@ def reranker_shape(
         CheckpointError: as `Reranker.from_pretrained`, as far as it shows without weights.
         ConfigError: no such preset or prompt.
     """
+    folder, options = _without_weights(
+        name_or_path, dtype, model_kwargs, processor_kwargs, trust_remote_code, revision
+    )
+    choice = HeadChoice(head, None, preset, answers)
+    checkpoint = read_reranker(folder, options, choice)
+    reranker = Reranker(
+        checkpoint.parts,
+        activation=checkpoint.activation,
+        prompts=checkpoint.facts.prompts | dict(prompts or {}),
+        default_prompt_name=default_prompt_name or checkpoint.facts.default_prompt_name,
+    )
+    reranker.name_or_path = str(name_or_path)
+    return reranker.eval()
+
+
+def _without_weights(
+    name_or_path: str | Path,
+    dtype: str | torch.dtype | None,
+    model_kwargs: Mapping[str, Any] | None,
+    processor_kwargs: Mapping[str, Any] | None,
+    trust_remote_code: bool,
+    revision: str | None,
+) -> tuple[Path, LoadOptions]:
+    """The checkpoint's folder, and how to read it without the weights of its backbone."""
     folder, options = locate(
         name_or_path,
         dtype=dtype,
@@ -99,13 +115,4 @@ def reranker_shape(
         cache_dir=None,
         local_files_only=False,
     )
-    choice = HeadChoice(head, None, preset, answers)
-    checkpoint = read_reranker(folder, replace(options, weights=False), choice)
-    reranker = Reranker(
-        checkpoint.parts,
-        activation=checkpoint.activation,
-        prompts=checkpoint.facts.prompts | dict(prompts or {}),
-        default_prompt_name=default_prompt_name or checkpoint.facts.default_prompt_name,
-    )
-    reranker.name_or_path = str(name_or_path)
-    return reranker.eval()
+    return folder, replace(options, weights=False)
