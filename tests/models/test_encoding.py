@@ -175,6 +175,21 @@ def test_bfloat16_of_minilm_on_real_sentences() -> None:
     assert torch.cosine_similarity(found, wanted).min() >= 0.9999
 
 
+def test_texts_of_one_repeated_token_are_embedded_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sightline.demo.model import minilm_folder
+    from sightline.models import encode
+
+    encoder = Encoder.from_pretrained(minilm_folder(), device="cpu")
+    dots = ["Figure 3" + "." * 180 + " D2", "Contents" + "." * 225 + " 7", "Theatre" + "." * 180 + " 7"]
+    values = ["a pump in the cellar", *dots, ". . . .", "costs of pumps " * 60]
+    wanted, found = encoder.encode(values).values, encoder.encode(values, bf16=True).values
+    assert torch.cosine_similarity(found, wanted).min() >= 0.9999
+    same = [float((found[row] - wanted[row]).abs().max()) < 1e-6 for row in range(len(values))]
+    assert same == [False, True, True, True, False, False]  # nothing else pays for it
+    monkeypatch.setattr(encode, "needs_float32", lambda item, features: False)
+    assert torch.cosine_similarity(encoder.encode(values, bf16=True).values, wanted).min() < 0.9999
+
+
 def test_progress_counts_tokens_and_ends_at_all(tiny_encoder: TinyEncoder) -> None:
     seen: list[EncodingProgress] = []
     encoder, values = tiny_encoder("bert"), [*many_texts(700), *many_texts(50)]

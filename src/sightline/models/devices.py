@@ -47,8 +47,8 @@ def number_type(device: torch.device, bf16: bool) -> AbstractContextManager[obje
     """The context in which a float32 model computes its matrix products in bfloat16, or one that changes nothing.
 
     Matrix products and attention take and give bfloat16; what they are added to (the residual stream), the layer
-    norms and the pooling stay in float32, which keeps vectors within cosine 0.9999 of float32. Weights are
-    converted once per context.
+    norms and the pooling stay in float32, which keeps vectors within cosine 0.9999 of float32 (texts for which
+    that does not do: `models.repetition`). Weights are converted once per context.
 
     Raises:
         ConfigError: the device does not compute in bfloat16.
@@ -59,3 +59,8 @@ def number_type(device: torch.device, bf16: bool) -> AbstractContextManager[obje
     if not known or (device.type == "cuda" and not torch.cuda.is_bf16_supported()):
         raise ConfigError(f"the device {str(device)!r} does not compute in bfloat16; leave bf16 out")
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def float32(device: torch.device) -> AbstractContextManager[object]:
+    """The context that leaves `number_type` for a while."""
+    return torch.autocast(device.type, enabled=False)

@@ -11,20 +11,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from sightline.errors import ConfigError, InputError
 from sightline.inputs.planning import plan
 from sightline.inputs.threads import single_threaded
-from sightline.models.devices import number_type
+from sightline.models.devices import float32, number_type
 from sightline.models.encoding_output import FileOutput, MemoryOutput, Output
 from sightline.models.encoding_progress import Meter, Report, reporting
 from sightline.models.encoding_windows import Slice, Window, slices, windows
 from sightline.models.items import Items
+from sightline.models.repetition import needs_float32
 from sightline.modules.token_pooling import TokenPooling
 from sightline.types import Cost, Embeddings, Features, Item, MicroBatch
 
@@ -134,8 +136,9 @@ def _run(encoder: Embedder, stream: Iterator[Item], settings: Settings, output: 
         window = piece.window
         meter.prepared([window.items[number] for number in piece.numbers], costs)
         with torch.inference_mode(), number_type(device, settings.bf16):
-            for batch in batches:
-                embedded = encoder(batch)
+            for batch, low in batches:
+                with nullcontext() if low else float32(device):
+                    embedded = encoder(batch)
                 values = embedded if settings.dim is None else embedded.truncate(settings.dim)
                 values = Embeddings(values.values.float(), values.mask)
                 values = (values.normalize() if settings.normalize else values).compact()
@@ -152,6 +155,13 @@ def _run(encoder: Embedder, stream: Iterator[Item], settings: Settings, output: 
             pieces, order = [], []
     if leaving is not None:
         leaving.write(output)
+
+
+class _Pass(NamedTuple):
+    """A micro-batch, and whether it may be embedded in the number type that was asked for."""
+
+    batch: MicroBatch
+    low: bool
 
 
 class _Leaving:
@@ -203,8 +213,8 @@ def _pinned(values: torch.Tensor) -> torch.Tensor:
 
 def _prepared(
     encoder: Embedder, stream: Iterator[Item], settings: Settings, meter: Meter
-) -> Iterator[tuple[Slice, list[Cost], list[MicroBatch]]]:
-    """Slices with their costs and micro-batches; the next is prepared while one is embedded.
+) -> Iterator[tuple[Slice, list[Cost], list[_Pass]]]:
+    """Slices with their costs and forward passes; the next is prepared while one is embedded.
 
     The stream is read here, in the caller's thread: what feeds it may not like another one.
     """
@@ -219,24 +229,29 @@ def _prepared(
     def features(items: list[Item]) -> list[Features]:
         return preprocess.many(items, role=settings.role, prompt=settings.prompt)
 
-    def prepare(piece: Slice) -> tuple[list[Cost], list[MicroBatch]]:
+    def prepare(piece: Slice) -> tuple[list[Cost], list[_Pass]]:
         items = [piece.window.items[number] for number in piece.numbers]
         if threads > 1 and items and items[0].modalities != {"text"}:
             made = [one for some in openers.map(features, [[item] for item in items]) for one in some]
         else:
             made = features(items)
         costs = [one.cost for one in made]
-        batches = [
-            collate([made[row] for row in rows], [piece.numbers[row] for row in rows])
-            for rows in plan(costs, [one.group for one in made], token_budget=budget, packed=packed)
-        ]
-        return costs, [_pin(batch) for batch in batches] if device.type == "cuda" else batches
+        exact = [settings.bf16 and needs_float32(*pair) for pair in zip(items, made, strict=True)]
+        passes: list[_Pass] = []
+        for low in (True, False):
+            some = [row for row in range(len(made)) if exact[row] is not low]
+            groups = [made[row].group for row in some]
+            for rows in plan([costs[row] for row in some], groups, token_budget=budget, packed=packed):
+                chosen = [some[row] for row in rows]
+                batch = collate([made[row] for row in chosen], [piece.numbers[row] for row in chosen])
+                passes.append(_Pass(_pin(batch) if device.type == "cuda" else batch, low))
+        return costs, passes
 
     with (
         single_threaded(threads, "sightline-open") as openers,
         single_threaded(1, "sightline-prepare") as preparer,
     ):
-        coming: tuple[Slice, Future[tuple[list[Cost], list[MicroBatch]]]] | None = None
+        coming: tuple[Slice, Future[tuple[list[Cost], list[_Pass]]]] | None = None
         for window in windows(stream):
             meter.read(window)
             for piece in slices(window, texts=texts, media=media):
