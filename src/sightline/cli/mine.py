@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sightline.cli.index import View
+
+if TYPE_CHECKING:
+    from sightline.training.distributed import Ranks
 
 
 class Strategy(StrEnum):
@@ -90,9 +94,9 @@ def mine(
 
     They are written into the dataset; `[data] negatives = N` in a recipe trains with them. Pages that look like a
     right answer are left out, and pages of test documents are never looked at. A run that was stopped goes on where
-    it was.
+    it was. On several devices: torchrun --nproc_per_node 4 -m sightline.cli.main mine DATASET --model MODEL
     """
-    from sightline.cli.console import notes, results, write_json
+    from sightline.cli.console import is_main_process, notes, results, write_json
     from sightline.cli.models import load_model, load_reranker
     from sightline.documents.dataset import Dataset
     from sightline.documents.mining import mine_negatives
@@ -125,7 +129,10 @@ def mine(
             cache=cache,
             bf16=bf16,
             progress=progress,
+            ranks=_launched(),
         )
+    if not is_main_process():
+        return
     if as_json:
         write_json(report.to_json())
         return
@@ -140,15 +147,24 @@ def mine(
         )
 
 
+def _launched() -> Ranks | None:
+    """The processes that torchrun started; None without it, when torch need not be loaded for words alone."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return None
+    from sightline.training.distributed import Ranks
+
+    return Ranks.of_launch()
+
+
 @contextmanager
 def _bars() -> Iterator[Callable[[str, int, int], None] | None]:
     """A bar per stage on a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from sightline.cli.console import notes
+    from sightline.cli.console import is_main_process, notes
 
     console = notes()
-    if not console.is_terminal:
+    if not console.is_terminal or not is_main_process():
         yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

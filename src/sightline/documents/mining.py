@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sightline.documents import store
+from sightline.documents.among_ranks import exchange, from_main, is_main, together
 from sightline.documents.dataset import Dataset, Fields
 from sightline.documents.mining_journal import MiningJournal
 from sightline.documents.mining_report import MiningReport, report_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sightline.models.embedding_cache import CachedEncoder
     from sightline.models.encoder import Encoder
     from sightline.models.reranker import Reranker
+    from sightline.training.distributed import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ def mine_negatives(
     cache: str | Path | None = None,
     bf16: bool = False,
     progress: Progress | None = None,
+    ranks: Ranks | None = None,
 ) -> MiningReport:
     """Finds pages that a model takes for the answers of questions, and writes them beside the dataset.
 
@@ -83,9 +86,13 @@ def mine_negatives(
         cache: folder of embeddings; by default ``embeddings`` in the dataset. It may be deleted at any time.
         bf16: as of `Encoder.encode`.
         progress: told of the stage, what is done and what there is.
+        ranks: processes that share the work (`Ranks.of_launch` under torchrun). All of them call this with the same,
+            over folders that all of them see; rank 0 alone writes into the dataset. The file is that of one process,
+            byte for byte, and a run may go on with another number of them.
 
     Raises:
-        ConfigError: neither an encoder nor bm25.
+        ConfigError: neither an encoder nor bm25; or ranks that would not mine the same.
+        PeerError, LostRankError: another rank failed, or is gone.
         DataError: the dataset is damaged or in use, has no questions in the split, the model cannot see its pages, or
             the disk cannot be written.
     """
@@ -93,29 +100,43 @@ def mine_negatives(
     root = dataset.root if isinstance(dataset, Dataset) else Path(dataset).absolute()
     if encoder is None and not bm25:
         raise ConfigError("negatives are found by a model or by BM25: give a model, or bm25=True")
-    store.read_head(root)  # what is no dataset is told before it is locked
-    with store.locked(root), store.writing(root):
-        opened = Dataset.load(root)
-        view: Fields = fields or ("text" if encoder is None else default_views(encoder)[0])
-        if encoder is not None:
-            check_views(encoder, [view])
-        plan = _plan(opened, view, split)
-        if split != "train":
+    with ExitStack() as held:
+
+        def take() -> None:
+            store.read_head(root)  # what is no dataset is told before it is locked
+            held.enter_context(store.locked(root))
+            held.enter_context(store.writing(root))
+
+        from_main(ranks, take, "taking the dataset")
+        with together(ranks, "reading the dataset"):
+            opened = Dataset.load(root)
+            view: Fields = fields or ("text" if encoder is None else default_views(encoder)[0])
+            if encoder is not None:
+                check_views(encoder, [view])
+            plan = _plan(opened, view, split)
+            cached = None if encoder is None else _cached(encoder, cache or root / EMBEDDINGS, bf16, ranks)
+            facts = _facts(plan, opened, cached, bm25, reranker, rules or MiningRules())
+        if split != "train" and is_main(ranks):
             logger.warning(
                 "negatives are mined among the %s documents; do not measure on what you train on", split
             )
-        cached = None if encoder is None else _cached(encoder, cache or root / EMBEDDINGS, bf16)
-        facts = _facts(plan, opened, cached, bm25, reranker, rules or MiningRules())
-        if _is_current(root, facts):
+        _check_alike(ranks, facts)
+
+        def finish(found: Sequence[Mined] | None) -> MiningReport:
+            if found is not None:
+                write_negatives(root, _rows(plan, found), {**facts, **_counted(plan, found)})
+            (root / JOURNAL).unlink(missing_ok=True)
+            seconds = time.perf_counter() - started
+            return report_of(root / NEGATIVES, opened, read_negatives(root), seconds)
+
+        found = None
+        if from_main(ranks, lambda: _is_current(root, facts), "looking at what was mined before"):
             logger.info("%s is up to date", root / NEGATIVES)
         else:
             tell = progress or _silent
-            miner = _miner(plan, opened, rules or MiningRules(), cached, bm25, reranker, tell)
+            miner = _miner(plan, opened, rules or MiningRules(), cached, bm25, reranker, tell, ranks)
             found = _mine(root / JOURNAL, facts, miner, tell)
-            write_negatives(root, _rows(plan, found), {**facts, **_counted(plan, found)})
-        (root / JOURNAL).unlink(missing_ok=True)
-        seconds = time.perf_counter() - started
-        return report_of(root / NEGATIVES, opened, read_negatives(root), seconds)
+        return from_main(ranks, lambda: finish(found), "writing the negatives")
 
 
 @dataclass(frozen=True)
@@ -211,10 +232,10 @@ def same_content(pages: Sequence[Page]) -> np.ndarray:
     return np.array([first(number) for number in range(len(pages))], np.int64)
 
 
-def _cached(encoder: Encoder, folder: str | Path, bf16: bool) -> CachedEncoder:
+def _cached(encoder: Encoder, folder: str | Path, bf16: bool, ranks: Ranks | None) -> CachedEncoder:
     from sightline.models.embedding_cache import CachedEncoder
 
-    return CachedEncoder(encoder, folder, bf16=bf16)
+    return CachedEncoder(encoder, folder, bf16=bf16, peers=ranks)
 
 
 def _facts(
@@ -243,6 +264,21 @@ def _facts(
         "reranker": None if reranker is None else _reranker_facts(reranker),
         "rules": rules.to_dict(),
     }
+
+
+def _check_alike(ranks: Ranks | None, facts: Mapping[str, Any]) -> None:
+    """Whether all ranks are about to mine the same.
+
+    Raises:
+        ConfigError: on every rank, if not.
+    """
+    told = exchange(ranks, dict(facts), "comparing what is mined")
+    differ = [name for name in told[0] if any(one.get(name) != told[0][name] for one in told)]
+    if differ:
+        raise ConfigError(
+            f"the processes would not mine the same: they differ in {', '.join(differ)}; give all of them the same "
+            "dataset, models and options (a model whose head is made anew, at random, has to be saved first)"
+        )
 
 
 def _reranker_facts(reranker: Reranker) -> dict[str, Any]:
@@ -281,6 +317,7 @@ def _miner(
     bm25: bool,
     reranker: Reranker | None,
     tell: Progress,
+    ranks: Ranks | None,
 ) -> Miner:
     questions = [{"text": query} for query in plan.queries]
     vectors = words = rescoring = None
@@ -294,19 +331,27 @@ def _miner(
         queries = cached.encode_query(questions, lambda done, total: tell("Embedding questions", done, total))
         encoder = cached.encoder
         vectors = ByVectors(queries, pages, encoder.similarity_fn_name, encoder.device)
-    return Miner(plan.asked, rules, vectors, words, rescoring)
+    return Miner(plan.asked, rules, vectors, words, rescoring, ranks)
 
 
 def _mine(path: Path, facts: Mapping[str, Any], miner: Miner, tell: Progress) -> list[Mined]:
     """What was mined for each distinct question, with the help of what a killed run has left."""
-    total = len(miner.asked.names)
-    with closing(MiningJournal(path, facts)) as journal:
-        found = [one for chunk in journal.chunks for one in chunk]
+    total, ranks = len(miner.asked.names), miner.ranks
+    with ExitStack() as stack:
+        journal = None
+        with together(ranks, "opening the journal"):
+            if is_main(ranks):  # who alone knows it; the others find what is still to be found
+                journal = stack.enter_context(closing(MiningJournal(path, facts)))
+        known = [] if journal is None else journal.chunks
+        chunks = exchange(ranks, len(known), "going on")[0]
+        found = [one for chunk in known for one in chunk]
         if found:
             logger.info("going on after %d of %d questions", len(found), total)
         tell("Mining", len(found), total)
-        for chunk in miner.run(len(journal.chunks)):
-            journal.add(chunk)
+        for chunk in miner.run(chunks):
+            with together(ranks, "writing the journal"):
+                if journal is not None:
+                    journal.add(chunk)
             found += chunk
             tell("Mining", len(found), total)
     return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sightline.documents.among_ranks import from_main, together
 from sightline.documents.mining_rules import Mined, MiningRules
 from sightline.documents.mining_search import Asked, ByVectors, ByWords, Miner, Rescoring
 from sightline.errors import DataError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sightline.models.encoder import Encoder
     from sightline.models.reranker import Reranker
     from sightline.models.vector_store import Vectors
+    from sightline.training.distributed import Ranks
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def mine_columns(
     rules: MiningRules | None = None,
     cache: str | Path | None = None,
     bf16: bool = False,
+    ranks: Ranks | None = None,
 ) -> MinedColumns:
     """Finds hard negatives among the positives of other pairs and a further corpus.
 
@@ -85,6 +88,8 @@ def mine_columns(
         rules: what is chosen; by default `MiningRules()`.
         cache: folder of embeddings, to be used again; by default they are kept on the disk until this returns.
         bf16: as of `Encoder.encode`.
+        ranks: processes that share the work, all of which call this with the same and get the same; with several
+            machines, ``cache`` has to be a folder that all of them see.
 
     Raises:
         DataError: no pairs, or columns of different lengths.
@@ -101,8 +106,12 @@ def mine_columns(
         if encoder is not None:
             from sightline.models.embedding_cache import CachedEncoder
 
-            folder = cache or stack.enter_context(tempfile.TemporaryDirectory(prefix="sightline-mine-"))
-            cached = CachedEncoder(encoder, folder, bf16=bf16)
+            folder = cache or from_main(
+                ranks,
+                lambda: stack.enter_context(tempfile.TemporaryDirectory(prefix="sightline-mine-")),
+                "making a folder",
+            )
+            cached = CachedEncoder(encoder, folder, bf16=bf16, peers=ranks)
             vectors = ByVectors(
                 cached.encode_query(queries),
                 cached.encode_document(documents),
@@ -114,8 +123,11 @@ def mine_columns(
         )
         rescoring = None if reranker is None else Rescoring(reranker, queries, documents)
         asked = Asked([str(number) for number in range(len(queries))], right, np.arange(len(documents)))
-        miner = Miner(asked, rules or MiningRules(), vectors, words, rescoring)
-        return MinedColumns(queries, documents, [one for chunk in miner.run() for one in chunk])
+        miner = Miner(asked, rules or MiningRules(), vectors, words, rescoring, ranks)
+        found = [one for chunk in miner.run() for one in chunk]
+        with together(ranks, "mining"):
+            pass  # nobody deletes the folder while another reads in it
+        return MinedColumns(queries, documents, found)
 
 
 def mine_vectors(
@@ -126,6 +138,7 @@ def mine_vectors(
     similarity: str = "cosine",
     rules: MiningRules | None = None,
     device: torch.device | str | None = None,
+    ranks: Ranks | None = None,
 ) -> list[Mined]:
     """Finds hard negatives by vectors that are there already, in memory (`GivenVectors`) or on the disk.
 
@@ -135,10 +148,13 @@ def mine_vectors(
         similarity: as ``Encoder.similarity_fn_name``.
         rules: what is chosen; by default `MiningRules()`.
         device: where to compare.
+        ranks: processes that share the work, all of which call this with the same and get the same.
     """
     count = len(documents.tokens_n)
     asked = Asked([str(number) for number in range(len(positives))], positives, np.arange(count))
-    miner = Miner(asked, rules or MiningRules(), ByVectors(queries, documents, similarity, device))
+    miner = Miner(
+        asked, rules or MiningRules(), ByVectors(queries, documents, similarity, device), ranks=ranks
+    )
     return [one for chunk in miner.run() for one in chunk]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sightline.documents.among_ranks import exchange, together
 from sightline.documents.mining_rules import Mined, MiningRules, choose
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.bm25 import BM25
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from sightline.models.reranker import Reranker
     from sightline.models.vector_store import Vectors
+    from sightline.training.distributed import Ranks
 
 # Questions that are searched together, and questions whose candidates a reranker scores before they are told.
 QUESTIONS, RERANKED = 1024, 32
@@ -155,6 +157,8 @@ class Miner:
         vectors, words: how candidates are found; one of them or both, which are then fused by reciprocal rank.
             Scores are those of the vectors where there are any.
         rescoring: the reranker, where there is one.
+        ranks: processes that share the work: each searches some blocks of the documents by vectors, looks for the
+            words of some questions, and rescores some of them. All end with what one finds alone, to the last bit.
 
     Raises:
         ConfigError: neither vectors nor words.
@@ -165,6 +169,7 @@ class Miner:
     vectors: ByVectors | None = None
     words: ByWords | None = None
     rescoring: Rescoring | None = None
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
         if self.vectors is None and self.words is None:
@@ -174,7 +179,10 @@ class Miner:
         """What was mined, chunk by chunk, in the order of the questions; the chunks depend on nothing but the data.
 
         Args:
-            done: chunks to leave out, of an earlier run.
+            done: chunks to leave out, of an earlier run; the same on every rank.
+
+        Raises:
+            PeerError: another rank failed in it.
         """
         asked, count = self.asked, len(self.asked.names)
         window = self.rules.window(asked.most)
@@ -183,19 +191,13 @@ class Miner:
         number = 0
         for first in range(0, count, QUESTIONS):
             last = min(first + QUESTIONS, count)
-            starts = range(first, last, size)
-            if number + len(starts) <= done:
-                number += len(starts)
+            starts = range(first, last, size)[max(0, done - number) :]
+            number += -(-(last - first) // size)
+            if not starts:
                 continue
             found = self._found(first, last, depth)
-            for start in starts:
-                number += 1
-                if number <= done:
-                    continue
-                stop = min(start + size, last)
-                part = _part(found, start - first, stop - first)
-                if self.rescoring is not None:
-                    part = self._rescored(part, start, self.rescoring)
+            for start, part in self._parts(found, first, starts, size):
+                stop = start + len(part.candidates_QK)
                 yield choose(
                     part.candidates_QK,
                     part.scores_QK,
@@ -207,8 +209,25 @@ class Miner:
                     asked.names[start:stop],
                 )
 
+    def _parts(
+        self, found: Found, first: int, starts: Sequence[int], size: int
+    ) -> Iterator[tuple[int, Found]]:
+        """First question and candidates of each chunk, rescored where there is a reranker, by a rank each."""
+        parts = [(start, _part(found, start - first, start - first + size)) for start in starts]
+        if self.rescoring is None:
+            yield from parts
+            return
+        rank, ranks = (0, 1) if self.ranks is None else (self.ranks.rank, self.ranks.size)
+        for place in range(0, len(parts), ranks):
+            own = None
+            with together(self.ranks, "reranking"):
+                if place + rank < len(parts):
+                    start, part = parts[place + rank]
+                    own = start, self._rescored(part, start, self.rescoring)
+            yield from (one for one in exchange(self.ranks, own, "gathering scores") if one is not None)
+
     def _found(self, start: int, stop: int, depth: int) -> Found:
-        by_words = None if self.words is None else self._by_words(self.words, start, stop, depth)
+        by_words = None if self.words is None else self._shared_by_words(self.words, start, stop, depth)
         if self.vectors is None:
             assert by_words is not None
             return by_words
@@ -218,16 +237,17 @@ class Miner:
     def _by_vectors(self, vectors: ByVectors, start: int, stop: int, depth: int) -> Found:
         from sightline.evaluation.streaming import search_stored
 
-        queries = vectors.queries.take(np.arange(start, stop))
-        rows = self.asked.searched
-        top = search_stored(
-            queries, vectors.documents, depth, rows=rows, similarity=vectors.similarity, device=vectors.device
-        )
         right = self.asked.positives[start:stop]
         query_P = np.repeat(np.arange(start, stop), [len(one) for one in right])
         document_P = np.array([number for one in right for number in one], np.int64)
-        scores = self._pairs(vectors, query_P, document_P).tolist()
-        given = iter(scores)
+        with together(self.ranks, "comparing questions with their pages"):
+            queries = vectors.queries.take(np.arange(start, stop))
+            given = iter(self._pairs(vectors, query_P, document_P).tolist())
+        rows = self.asked.searched
+        top = search_stored(
+            queries, vectors.documents, depth, rows=rows, similarity=vectors.similarity, device=vectors.device,
+            ranks=self.ranks,
+        )  # fmt: skip
         return Found(
             rows[top.indices.numpy()],
             top.scores.numpy(),
@@ -241,6 +261,19 @@ class Miner:
         numbers, place_P = np.unique(query_P, return_inverse=True)
         queries = vectors.queries.take(numbers)
         return pair_scores(queries, vectors.documents, place_P, document_P, similarity=vectors.similarity)
+
+    def _shared_by_words(self, words: ByWords, start: int, stop: int, depth: int) -> Found:
+        own = range(start, stop)
+        with together(self.ranks, "searching by words"):
+            if self.ranks is not None:
+                own = own[self.ranks.share(len(own))]
+            found = self._by_words(words, own.start, own.stop, depth)
+        parts = exchange(self.ranks, found, "merging what was found")
+        return Found(
+            np.concatenate([one.candidates_QK for one in parts]),
+            np.concatenate([one.scores_QK for one in parts]),
+            [scores for one in parts for scores in one.positive_scores],
+        )
 
     def _by_words(self, words: ByWords, start: int, stop: int, depth: int) -> Found:
         candidates_QK = np.full((stop - start, depth), -1, np.int64)
@@ -267,7 +300,8 @@ class Miner:
             known = dict(zip(near.tolist(), found.scores_QK[row].tolist(), strict=True))
             scores_QK[row, : len(numbers)] = [known.get(number, -np.inf) for number in numbers.tolist()]
         row_P, place_P = np.nonzero((candidates_QK >= 0) & np.isneginf(scores_QK))
-        scores_QK[row_P, place_P] = self._pairs(vectors, row_P + start, candidates_QK[row_P, place_P])
+        with together(self.ranks, "comparing questions with the pages that their words have found"):
+            scores_QK[row_P, place_P] = self._pairs(vectors, row_P + start, candidates_QK[row_P, place_P])
         return Found(candidates_QK, scores_QK, found.positive_scores)
 
     def _rescored(self, found: Found, start: int, rescoring: Rescoring) -> Found:

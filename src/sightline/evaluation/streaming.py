@@ -5,7 +5,7 @@ Shape letters: Q queries, K results per query, P pairs of a query and a document
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from sightline.models.vector_store import Vectors
+    from sightline.training.distributed import Ranks
 
 # Bytes of document vectors in memory at a time.
 BLOCK_BYTES = 2**25
@@ -34,6 +35,7 @@ def search_stored(
     similarity: str,
     device: torch.device | str | None = None,
     block_bytes: int = BLOCK_BYTES,
+    ranks: Ranks | None = None,
 ) -> TopK:
     """The ``k`` most similar documents of each query; memory does not grow with the number of documents.
 
@@ -45,20 +47,45 @@ def search_stored(
         similarity: ``Encoder.similarity_fn_name``. Ties go to the lower place.
         device: where to compare.
         block_bytes: of document vectors that are read at a time.
+        ranks: processes that share the blocks; all of them search for the same, and get what one would find alone,
+            to the last bit.
 
     Raises:
+        PeerError: another rank failed in it.
         DataError, ConfigError: as `search_top_k` and `search_tokens`.
     """
     rows = np.arange(len(documents.tokens_n)) if rows is None else rows
-    best: TopK | None = None
-    for start, stop in blocks(documents, rows, block_bytes):
-        found = _search(queries, documents.take(rows[start:stop]), k, similarity, device, start)
-        best = found if best is None else merge_shards([{0: best}, {0: found}], k)[0]
+    pieces = list(blocks(documents, rows, block_bytes))
+    if ranks is None:
+        best = _best_of(pieces, queries, documents, rows, k, similarity, device)
+    else:
+        with ranks.together("searching"):
+            mine = pieces[ranks.share(len(pieces))]
+            best = _best_of(mine, queries, documents, rows, k, similarity, device)
+        shards = [one for one in ranks.exchange(best, "merging what was found") if one is not None]
+        best = merge_shards([{0: one} for one in shards], k)[0] if shards else None
     if best is None:
         import torch
 
         none = torch.zeros(len(queries), 0)
         return TopK(none, none.long())
+    return best
+
+
+def _best_of(
+    pieces: Sequence[tuple[int, int]],
+    queries: Embeddings,
+    documents: Vectors,
+    rows: np.ndarray,
+    k: int,
+    similarity: str,
+    device: torch.device | str | None,
+) -> TopK | None:
+    """The best documents of some stretches of ``rows``; None for no stretch."""
+    best: TopK | None = None
+    for start, stop in pieces:
+        found = _search(queries, documents.take(rows[start:stop]), k, similarity, device, start)
+        best = found if best is None else merge_shards([{0: best}, {0: found}], k)[0]
     return best
 
 

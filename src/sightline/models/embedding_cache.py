@@ -6,7 +6,7 @@ models never share an entry, whatever they are called.
 
 Items are embedded a chunk at a time, and a chunk is written as a whole: what a killed process had finished is not
 done again, and, as chunks are cut by the order of the items alone, the vectors are those of an uninterrupted run, to
-the last bit.
+the last bit. Several processes that share the work take turns with the chunks, so theirs are the same vectors, too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sightline import __version__
 from sightline.errors import DataError
@@ -36,6 +37,24 @@ TEXTS, MEDIA = 2048, 256
 Progress = Callable[[int, int], None]
 
 
+class Peers(Protocol):
+    """The processes that embed together, as `sightline.training.distributed.Ranks` are."""
+
+    @property
+    def rank(self) -> int:
+        """This process, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    def together(self, what: str) -> AbstractContextManager[None]:
+        """What one of them fails in, all fail in; it ends when all have come to its end."""
+        ...
+
+
 class CachedEncoder:
     """An encoder that remembers in a folder. Its weights must not change while it is used.
 
@@ -46,6 +65,8 @@ class CachedEncoder:
         bf16: as of `Encoder.encode`.
         token_pooling: likewise.
         token_budget: likewise; of no account for the entries.
+        peers: processes that share the work. All of them make the same calls, with the same model, over a folder
+            that all of them see; each embeds some of the chunks, and all get all vectors.
     """
 
     def __init__(
@@ -56,12 +77,14 @@ class CachedEncoder:
         bf16: bool = False,
         token_pooling: TokenPooling | None = None,
         token_budget: int | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.encoder = encoder
         self.folder = Path(folder)
         self.bf16 = bf16
         self.token_pooling = token_pooling
         self.token_budget = token_budget
+        self.peers = peers
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,37 +114,76 @@ class CachedEncoder:
 
         Raises:
             InputError: an input the model does not take; names its position.
-            DataError: no inputs, or the folder cannot be written.
+            DataError: no inputs, the folder cannot be written, or it is another one for another process.
         """
         if not len(inputs):
             raise DataError("there is nothing to embed")
         items = list(items_of(list(inputs), self.encoder.modalities).stream)
         keys = [_key(item) for item in items]
-        name = self.entry(role)
-        file = VectorFile(self.folder / f"{name}.vectors")
+        with self._together(f"embedding for role {role!r}"):
+            file = VectorFile(self.folder / f"{self.entry(role)}.vectors")
+            try:
+                self._embed(file, items, keys, role, progress)
+            except BaseException:
+                file.close()
+                raise
         try:
-            self._tell(name, role)
-            for start, stop in _chunks(items):
-                missing = {
-                    key: item
-                    for key, item in zip(keys[start:stop], items[start:stop], strict=True)
-                    if key not in file
-                }
-                if missing:
-                    found = self.encoder.encode(
-                        list(missing.values()),
-                        role=role,
-                        token_budget=self.token_budget,
-                        bf16=self.bf16,
-                        token_pooling=self.token_pooling,
-                        show_progress=False if progress is None else _within(progress, start, len(items)),
-                    )
-                    file.add(list(missing), found)
+            if self.peers is not None:
+                self._collect(file, keys)
                 if progress is not None:
-                    progress(stop, len(items))
+                    progress(len(items), len(items))
             return file.vectors(keys)
         finally:
             file.close()
+
+    def _together(self, what: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.peers is None else self.peers.together(what)
+
+    def _collect(self, file: VectorFile, keys: Sequence[bytes]) -> None:
+        """Finds what the other processes have added."""
+        with self._together("looking for what the others have embedded"):
+            file.refresh()
+            absent = sum(key not in file for key in keys)
+            if absent:
+                raise DataError(
+                    f"{self.folder}: {absent:,} of {len(keys):,} vectors that other processes have embedded are not "
+                    "here; give a folder that all of them see"
+                )
+
+    def _embed(
+        self,
+        file: VectorFile,
+        items: Sequence[Item],
+        keys: Sequence[bytes],
+        role: str,
+        progress: Progress | None,
+    ) -> None:
+        """Adds what is missing of this process's chunks to the file."""
+        self._tell(self.entry(role), role)
+        rank, size = (0, 1) if self.peers is None else (self.peers.rank, self.peers.size)
+        chunks = list(_chunks(items))
+        first: dict[bytes, int] = {}  # an item that stands in several chunks belongs to the first of them
+        for number, (start, stop) in enumerate(chunks):
+            for key in keys[start:stop]:
+                first.setdefault(key, number)
+        for number, (start, stop) in list(enumerate(chunks))[rank::size]:
+            missing = {
+                key: item
+                for key, item in zip(keys[start:stop], items[start:stop], strict=True)
+                if key not in file and first[key] == number
+            }
+            if missing:
+                found = self.encoder.encode(
+                    list(missing.values()),
+                    role=role,
+                    token_budget=self.token_budget,
+                    bf16=self.bf16,
+                    token_pooling=self.token_pooling,
+                    show_progress=False if progress is None else _within(progress, start, len(items)),
+                )
+                file.add(list(missing), found)
+            if progress is not None:
+                progress(stop, len(items))
 
     def _facts(self, role: str) -> dict[str, Any]:
         return {

@@ -117,6 +117,11 @@ class VectorFile:
     def close(self) -> None:
         self._file.close()
 
+    def refresh(self) -> None:
+        """Finds what other processes have added."""
+        with self._locked(fcntl.LOCK_SH):
+            self._catch_up()
+
     def add(self, keys: Sequence[bytes], embeddings: Embeddings) -> None:
         """Appends a block; when this returns, it survives a power cut.
 

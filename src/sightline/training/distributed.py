@@ -99,6 +99,22 @@ class Ranks:
         atexit.register(_leave)
         return Ranks(dist.get_rank(), dist.get_world_size(), control)
 
+    @staticmethod
+    def of_launch(timeout: timedelta = TIMEOUT) -> Ranks:
+        """The processes that torchrun started, for work that sends no tensors between devices; `ALONE` without it.
+
+        Args:
+            timeout: as of `of_process`.
+
+        Raises:
+            LostRankError: the others do not come.
+        """
+        size = int(os.environ.get("WORLD_SIZE", 1))
+        if size > 1 and not dist.is_initialized():
+            with _talking(int(os.environ["RANK"]), size, "meeting the other ranks"):
+                dist.init_process_group("gloo", timeout=timeout)
+        return Ranks.of_process(timeout)
+
     @property
     def is_main(self) -> bool:
         """This process is the one that writes files and talks to people."""
