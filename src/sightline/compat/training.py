@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from sightline.compat.batching import StOrdering
 from sightline.compat.evaluation import SequentialEvaluator, meet
 from sightline.compat.making import without_guides
 from sightline.compat.models import inner_of
@@ -16,7 +18,7 @@ from sightline.training.trainer import Trainer
 
 
 class BatchSamplers(StrEnum):
-    """Contents that repeat within a batch are never each other's negatives, whatever is chosen."""
+    """How rows form batches; see `StOrdering`."""
 
     BATCH_SAMPLER = "batch_sampler"
     NO_DUPLICATES = "no_duplicates"
@@ -31,12 +33,20 @@ class MultiDatasetBatchSamplers(StrEnum):
     PROPORTIONAL = "proportional"
 
 
-SentenceTransformerTrainingArguments = TrainingArguments  # the samplers' names are those above
+@dataclass
+class SentenceTransformerTrainingArguments(TrainingArguments):
+    """Ours; the samplers' names are those above, and a stream keeps its order unless told otherwise, as under ST."""
+
+    stream_buffer: int = field(
+        default=1, metadata={"help": "Rows of a stream that are held to draw the next one from."}
+    )
+
+
 CrossEncoderTrainingArguments = SentenceTransformerTrainingArguments
 
 
 class SentenceTransformerTrainer(Trainer):
-    """The `Trainer` with ST's argument names; a list of evaluators is asked one after another."""
+    """The `Trainer` with ST's argument names and batches; a list of evaluators is asked one after another."""
 
     def __init__(
         self, model: Any = None, args: Any = None, train_dataset: Any = None, eval_dataset: Any = None,
@@ -59,6 +69,7 @@ class SentenceTransformerTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
             guide=guide,
+            ordering=StOrdering(),
         )
 
 

@@ -69,28 +69,39 @@ class LabelOrder:
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
-
-        def drawn(count: int) -> list[int]:
-            return torch.randperm(count, generator=generator).tolist()
-
         waiting = [
-            [group[place] for place in drawn(len(group))][: len(group) // 2 * 2] for group in self.groups
+            [group[place] for place in torch.randperm(len(group), generator=generator).tolist()]
+            for group in self.groups
         ]
-        batch: list[int] = []
-        last: list[int] | None = None
-        while len(waiting) > 1:
-            waiting = [waiting[place] for place in drawn(len(waiting))]
-            if batch and waiting[0] is last:  # else a batch could end up with a single label
-                waiting[:2] = waiting[1::-1]
-            for group in waiting:
-                batch += [group.pop(), group.pop()]
-                if len(batch) == self.batch_size:
-                    yield batch
-                    batch = []
-            last = waiting[-1]
-            waiting = [group for group in waiting if group]
-        if len(batch) >= 4 and not self.drop_last:
-            yield batch
+        even = [group[: len(group) // 2 * 2] for group in waiting]
+        yield from label_turns(even, generator, self.batch_size, drop_last=self.drop_last)
+
+
+def label_turns(
+    waiting: list[list[int]], generator: torch.Generator, batch_size: int, *, drop_last: bool
+) -> Iterator[list[int]]:
+    """Batches in which labels take turns with two rows each; see `LabelOrder`.
+
+    Args:
+        waiting: an even number of rows of each label, the next ones last; they are used up.
+        generator: of the labels' order in each round.
+        batch_size, drop_last: as of `LabelOrder`.
+    """
+    batch: list[int] = []
+    last: list[int] | None = None
+    while len(waiting) > 1:
+        waiting = [waiting[place] for place in torch.randperm(len(waiting), generator=generator).tolist()]
+        if batch and waiting[0] is last:  # else a batch could end up with a single label
+            waiting[:2] = waiting[1::-1]
+        for group in waiting:
+            batch += [group.pop(), group.pop()]
+            if len(batch) == batch_size:
+                yield batch
+                batch = []
+        last = waiting[-1]
+        waiting = [group for group in waiting if group]
+    if len(batch) >= 4 and not drop_last:
+        yield batch
 
 
 def labels_of(rows: Rows, columns: Columns, usable: Sequence[int]) -> list[int] | None:

@@ -23,6 +23,7 @@ from sightline.training.distributed import Ranks
 from sightline.training.engine import Engine
 from sightline.training.feeding import Feed
 from sightline.training.mixing import MixedRows
+from sightline.training.ordering import Ordering
 from sightline.training.resume import RunState, checkpoint_to_resume
 from sightline.training.saving import Checkpoints, problem
 from sightline.training.source import RowSource
@@ -44,6 +45,7 @@ class LastingTrainer(TunedTrainer):
     _engine: Engine
     _source: RowSource
     _rows: MixedRows
+    _ordering: Ordering
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -202,6 +204,7 @@ class LastingTrainer(TunedTrainer):
             "rows": self._row_counts(),
             "multi_dataset_batch_sampler": args.multi_dataset_batch_sampler,
             "batch_sampler": args.batch_sampler,
+            "ordering": type(self._ordering).__name__,
             "stream_buffer": args.stream_buffer if self._rows.has_streams else None,
             "seed": args.seed,
             "data_seed": args.data_seed,

@@ -55,11 +55,7 @@ class BatchOrder:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"the batch size must be at least 1, not {batch_size}")
-        if drop_last and len(rows) < batch_size:
-            raise ConfigError(
-                f"{len(rows)} rows do not fill one batch of {batch_size}, and dataloader_drop_last leaves "
-                "incomplete batches out; use a smaller batch or dataloader_drop_last=False"
-            )
+        check_filled(len(rows), batch_size, drop_last=drop_last)
         self.rows = rows
         self.batch_size = batch_size
         self.seed = seed
@@ -85,6 +81,19 @@ class BatchOrder:
             begin = number * self.batch_size
             batch = order[begin : begin + self.batch_size]
             yield [self.rows[position] for position in batch[self.ranks.share(len(batch))]]
+
+
+def check_filled(rows: int, batch_size: int, *, drop_last: bool) -> None:
+    """Whether so many rows give a batch.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if drop_last and rows < batch_size:
+        raise ConfigError(
+            f"{rows} rows do not fill one batch of {batch_size}, and dataloader_drop_last leaves "
+            "incomplete batches out; use a smaller batch or dataloader_drop_last=False"
+        )
 
 
 def share_of_batches(rows: Sequence[int], batch_size: int, ranks: Ranks) -> Sequence[int]:

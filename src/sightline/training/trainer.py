@@ -30,10 +30,10 @@ from sightline.training.evaluating import Evaluator, check_evaluation, mean_loss
 from sightline.training.extras import Extras
 from sightline.training.fitting import check_model
 from sightline.training.lasting import LastingTrainer
-from sightline.training.mixing import MixedOrder, MixedRows, check_strategy, loss_by_dataset
+from sightline.training.mixing import MixedRows, check_strategy, loss_by_dataset
+from sightline.training.ordering import Ordering, Shuffled
 from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows, as_rows, evaluation_set, named_rows
-from sightline.training.sampling import BatchOrder, share_of_batches
 from sightline.training.saving import problem
 from sightline.training.source import RowSource
 from sightline.training.step import held_out
@@ -75,6 +75,7 @@ class Trainer(LastingTrainer):
         optimizers: optimizer and scheduler, where the arguments cannot express them.
         guide: a model that finds false negatives for losses that want one (`FalseNegatives`); it is not trained.
         tell: given the memory plan in one line, and what became of it; they stand in the log at any rate.
+        ordering: which rows form which batch; by default `Shuffled`.
 
     Raises:
         ConfigError: arguments that contradict each other; a model, a loss and a guide that do not go together.
@@ -97,13 +98,14 @@ class Trainer(LastingTrainer):
         optimizers: tuple[Any, Any] = (None, None),
         guide: Encoder | None = None,
         tell: Callable[[str], None] | None = None,
+        ordering: Ordering | None = None,
     ) -> None:
         if not isinstance(args, TrainingArguments):
             raise ConfigError(
                 "args must be sightline.TrainingArguments, which has transformers' names and ours"
             )
         check_model(encoder)
-        self.evaluator = evaluator
+        self.evaluator, self._ordering = evaluator, ordering or Shuffled()
         self._rows = MixedRows(read_training(train_dataset, args.streams))
         self._eval_rows = named_rows(eval_dataset, evaluation_set)
         training = self._rows.by_name
@@ -170,27 +172,15 @@ class Trainer(LastingTrainer):
         """Seeded batches of the usable rows."""
         if not self._rows.by_name:
             raise ConfigError("training needs a train_dataset")
-        args, source = self.args, self._source
+        source = self._source
         # A broken held-out page should not show after the first hours either.
-        held_out_rows = [] if args.eval_strategy == "no" else list(self._eval_rows.values())
+        held_out_rows = [] if self.args.eval_strategy == "no" else list(self._eval_rows.values())
         for rows in (*self._rows.by_name.values(), *held_out_rows):
             source.check_needs(rows)
-        usable = {
-            name: None if isinstance(rows, Stream) else source.usable(rows)
-            for name, rows in self._rows.by_name.items()
-        }
-        for rows in held_out_rows:
-            source.usable(rows)
-        order = MixedOrder(
-            usable,
-            self._train_batch_size * self._ranks.size,
-            strategy=args.multi_dataset_batch_sampler,
-            seed=args.order_seed,
-            drop_last=args.dataloader_drop_last,
-            ranks=self._ranks,
-            labels=source.labels() if args.batch_sampler == "group_by_label" else None,
-            batches=args.max_steps * args.gradient_accumulation_steps if self._rows.has_streams else None,
-        )
+        for rows in (*self._rows.by_name.values(), *held_out_rows):
+            if not isinstance(rows, Stream):
+                source.usable(rows)
+        order = self._ordering.training(source, self._train_batch_size * self._ranks.size)
         source.tell_prompts()
         if self.is_fsdp_enabled:
             self._engine.assume()  # the weights come to the device when they are sharded, after this
@@ -202,12 +192,10 @@ class Trainer(LastingTrainer):
         return prepare_data_loader(source.training_loader(order), num_processes=1, process_index=0)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """Batches of the usable held-out rows in their order; several ranks share the batches."""
+        """Batches of the usable held-out rows; several ranks share the batches."""
         given = next(iter(self._eval_rows.values())) if eval_dataset is None else eval_dataset
         rows = as_rows(given, name=evaluation_set(""))
-        size = self.args.eval_batch_size
-        mine = share_of_batches(self._source.usable(rows), size, self._ranks)
-        return self._source.loader(rows, BatchOrder(mine, size, shuffle=False))
+        return self._source.loader(rows, self._ordering.evaluation(self._source, rows))
 
     def num_examples(self, dataloader: DataLoader) -> int:
         """Rows trained on; those left out don't count."""
