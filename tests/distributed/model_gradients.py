@@ -19,8 +19,11 @@ from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 
 from sightline.losses.base import Loss
+from sightline.losses.compose import Sum
 from sightline.losses.contrastive import InfoNCE
+from sightline.losses.distillation import EmbeddingDistillation
 from sightline.losses.lambda_loss import Lambda
+from sightline.losses.needs import projection_of
 from sightline.losses.pointwise import BinaryCrossEntropy
 from sightline.models.adapters import LoRA
 from sightline.models.encoder import Encoder
@@ -37,6 +40,7 @@ from support.adapted import stir
 from support.reranker_rows import lists, triplets
 
 TRIPLETS = triplets(9, seed=4, negatives=2)
+TEACHER = 20
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,18 @@ def encoder(folder: Path, **options: Any) -> Any:
     return Encoder.from_pretrained(folder / "bert", device="cpu", **options)
 
 
+def projecting(folder: Path) -> Any:
+    model = encoder(folder)
+    model.give_projection(model.embedding_dim, TEACHER)
+    return model
+
+
+def taught(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a teacher's vector each."""
+    vectors = torch.randn(len(rows), TEACHER, generator=torch.Generator().manual_seed(5))
+    return [row | {"label": vector.tolist()} for row, vector in zip(rows, vectors, strict=True)]
+
+
 def reranker(folder: Path) -> Any:
     return Reranker.from_pretrained(folder / "scores", device="cpu")
 
@@ -87,6 +103,12 @@ CASES = (
         InfoNCE(temperature=1.0, similarity="meanmaxsim"),
         [TRIPLETS],
     ),
+    Case(
+        "a projection into a teacher's space",
+        projecting,
+        Sum([EmbeddingDistillation("mse", projection=TEACHER), InfoNCE()]),
+        [taught(TRIPLETS[:5]), taught(TRIPLETS[5:6])],
+    ),
     Case("reranker with an adapter", lambda folder: adapted(reranker(folder)), Lambda(), [lists(TRIPLETS)]),
     Case(
         "labelled pairs",
@@ -108,6 +130,7 @@ def batch_of(model: Any, loss: Loss, rows: Sequence[dict[str, Any]], budget: int
     )  # fmt: skip
     batch = builder(list(enumerate(rows)))["batch"]
     assert batch is not None
+    batch.projected = projection_of(loss)
     return batch
 
 

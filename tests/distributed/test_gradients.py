@@ -20,11 +20,6 @@ def test_gradients_are_those_of_one_process(kind: str, ranks: int) -> None:
     all_well(launch("gradients.py", ranks, kind))
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_losses_over_pairs(ranks: int) -> None:
-    all_well(launch("pair_gradients.py", ranks))
-
-
 def test_adapters_and_late_interaction(tmp_path: Path) -> None:
     """Real models: an encoder, token vectors, a reranker, with and without LoRA; replicated, then sharded."""
     tiny_models.bert(tmp_path / "bert", dropout=0.0)
