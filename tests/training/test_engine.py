@@ -189,6 +189,46 @@ def test_an_item_that_does_not_fit_alone_is_named(make_rig: Callable, text_rows:
     assert not gradients(model)
 
 
+@pytest.mark.parametrize("options", [{"token_budget": 128}, {"token_budget": None, "micro_batch": 1}])
+@pytest.mark.parametrize("mode", ["auto", "cached", "direct"])
+def test_every_mode_ends_where_one_item_does_not_fit(
+    make_rig: Callable, text_rows: list, mode: str, options: dict
+) -> None:
+    text_rows[13]["negative"] = "staff " * 90
+    encoder, rig = make_rig(step_mode=mode, **options)
+    named = r"the item in row 13, column 'negative' \(90 tokens\) does not fit even alone"
+    with pytest.raises(TrainingError, match=named):
+        rig.engine.step(Small(encoder, 89), rig.batch(), share=1.0, scale=1.0, sync=True)
+
+
+@pytest.mark.parametrize("options", [{"token_budget": 128}, {"token_budget": None, "micro_batch": 1}])
+@pytest.mark.parametrize("mode", ["auto", "cached", "direct"])
+def test_every_mode_goes_on_where_memory_just_lasts(
+    make_rig: Callable, text_rows: list, mode: str, options: dict
+) -> None:
+    text_rows[13]["negative"] = "staff " * 90
+    encoder, rig = make_rig(step_mode=mode, **options)
+    batch = rig.batch()
+    expected = wanted(encoder, batch)
+    alone = 90
+    together = sum(one.cost.tokens for one in batch.micro_batches)
+    model = Small(encoder, together if mode == "direct" else alone)
+    rig.engine.step(model, batch, share=1.0, scale=1.0, sync=True)
+    torch.testing.assert_close(gradients(model), expected, **CLOSE)
+
+
+def test_graphs_that_do_not_fit_together_are_told_from_an_item_that_does_not_fit(
+    make_rig: Callable, text_rows: list
+) -> None:
+    text_rows[13]["negative"] = "staff " * 90
+    encoder, rig = make_rig(step_mode="direct")
+    room = sum(one.cost.tokens for one in rig.batch().micro_batches) - 1
+    named = r"row 13, column 'negative' \(90 tokens\)\), but the graphs of all .*; use step_mode='auto'"
+    with pytest.raises(TrainingError, match=named):
+        rig.engine.step(Small(encoder, room), rig.batch(), share=1.0, scale=1.0, sync=True)
+    assert not gradients(encoder)
+
+
 def test_a_loss_that_does_not_fit_is_not_blamed_on_an_item(make_rig: Callable) -> None:
     encoder, rig = make_rig()
 

@@ -209,9 +209,10 @@ class Engine:
         batch, kept = self._last
         assert attempt.reason is not None
         single = all(len(one) == 1 for one in batch.micro_batches) or self._rebuild is None
-        if single and not kept and not attempt.elsewhere:
+        keeps_all = self.args.step_mode == "direct"  # whatever room there is
+        if single and (keeps_all or not kept) and not attempt.elsewhere:
             item_fits = fits_alone(model, batch, self.args.autocast)
-            raise too_large(batch, attempt.reason, item_fits=item_fits)
+            raise too_large(batch, attempt.reason, item_fits=item_fits, keeps_all=keeps_all)
         self._plan.shrink(batch, kept)
         self._say(
             f"Out of memory with {len(batch.micro_batches):,} micro-batches, {kept:,} of them kept "

@@ -117,22 +117,41 @@ def fits_alone(model: nn.Module, batch: Batch, autocast: torch.dtype | None) -> 
     return fits
 
 
-def too_large(batch: Batch, reason: str, *, item_fits: bool) -> TrainingError:
-    """The error for a batch that does not fit with one item at a time and no graph kept."""
-    if item_fits:
+def too_large(batch: Batch, reason: str, *, item_fits: bool, keeps_all: bool = False) -> TrainingError:
+    """The error for a batch that does not fit with one item at a time.
+
+    Args:
+        batch: in micro-batches of one item, or as small as they can be made.
+        reason: what the allocator said.
+        item_fits: whether the costliest item fits alone, with its graph.
+        keeps_all: whether every graph was kept; else none was.
+    """
+    costliest = _named_costliest(batch)
+    if not item_fits:
         return TrainingError(
-            f"out of memory: each of the {batch.num_items:,} items of the batch fits alone, but their loss, or "
-            f"the gradients of the weights, do not fit beside them ({reason}); use a smaller "
-            "per_device_train_batch_size, or train fewer weights (LoRA)"
+            f"out of memory: {costliest} does not fit even alone ({reason}); shorten or shrink it, lower the model's "
+            "length or pixel limit, or turn activation_checkpointing on"
         )
+    if keeps_all:
+        return TrainingError(
+            f"out of memory: each of the {batch.num_items:,} items of the batch fits alone (the costliest is "
+            f"{costliest}), but the graphs of all do not fit together, and step_mode='direct' keeps them all "
+            f"({reason}); use step_mode='auto', which embeds a second time what does not fit, or a smaller "
+            "per_device_train_batch_size"
+        )
+    return TrainingError(
+        f"out of memory: each of the {batch.num_items:,} items of the batch fits alone, but their loss, or "
+        f"the gradients of the weights, do not fit beside them ({reason}); use a smaller "
+        "per_device_train_batch_size, or train fewer weights (LoRA)"
+    )
+
+
+def _named_costliest(batch: Batch) -> str:
+    """The first item of the costliest micro-batch: its row, its column and its size."""
     largest = max(batch.micro_batches, key=positions)
     places = (batch.columns_BC == int(largest.indices[0])).nonzero()
     row, column = (int(number) for number in places[0])
     number = batch.rows[row] if batch.rows else row
     name = batch.column_names[column] if batch.column_names else str(column)
     patches = f" and {largest.cost.patches:,} patches" if largest.cost.patches else ""
-    return TrainingError(
-        f"out of memory: the item in row {number}, column {name!r} ({largest.cost.tokens:,} tokens{patches}) does "
-        f"not fit even alone ({reason}); shorten or shrink it, lower the model's length or pixel limit, or turn "
-        "activation_checkpointing on"
-    )
+    return f"the item in row {number}, column {name!r} ({largest.cost.tokens:,} tokens{patches})"
