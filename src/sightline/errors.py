@@ -31,6 +31,10 @@ class InputError(SightlineError):
         return (_rebuild_input_error, (type(self), self.cause_text, self.source))
 
 
+class ItemMemoryError(InputError, MemoryError):
+    """An item for which memory does not last, even alone."""
+
+
 class MediaError(InputError):
     """An image, audio or video file is missing, empty, truncated, too large or not media."""
 

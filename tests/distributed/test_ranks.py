@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sightline.errors import TrainingError
-from sightline.training.distributed import ALONE, Ranks, buckets, is_out_of_memory, share
+from sightline.models.out_of_memory import is_out_of_memory
+from sightline.training.distributed import ALONE, Ranks, buckets, share
 from sightline.training.gathering import gather_batch
 from sightline.training.sampling import BatchOrder, share_of_batches
 from sightline.training.weights import add_gradients, layer_names, whole_state_dict

@@ -177,7 +177,7 @@ def test_bfloat16_of_minilm_on_real_sentences() -> None:
 
 def test_texts_of_one_repeated_token_are_embedded_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     from sightline.demo.model import minilm_folder
-    from sightline.models import encode
+    from sightline.models import encoding_passes
 
     encoder = Encoder.from_pretrained(minilm_folder(), device="cpu")
     dots = ["Figure 3" + "." * 180 + " D2", "Contents" + "." * 225 + " 7", "Theatre" + "." * 180 + " 7"]
@@ -186,7 +186,7 @@ def test_texts_of_one_repeated_token_are_embedded_in_float32(monkeypatch: pytest
     assert torch.cosine_similarity(found, wanted).min() >= 0.9999
     same = [float((found[row] - wanted[row]).abs().max()) < 1e-6 for row in range(len(values))]
     assert same == [False, True, True, True, False, False]  # nothing else pays for it
-    monkeypatch.setattr(encode, "needs_float32", lambda item, features: False)
+    monkeypatch.setattr(encoding_passes, "needs_float32", lambda item, features: False)
     assert torch.cosine_similarity(encoder.encode(values, bf16=True).values, wanted).min() < 0.9999
 
 

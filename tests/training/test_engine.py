@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from sightline.errors import TrainingError
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
+from sightline.models.encoding_passes import _MOST
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BatchBuilder
 from sightline.training.engine import Engine
 from sightline.training.memory import positions
+from sightline.training.plan import CPU_TOKENS, Account
 from sightline.training.rows import choose_columns
-from sightline.training.step import Step
+from sightline.training.step import Step, held_out
 from sightline.types import Batch, Embeddings, MicroBatch
 
 LOSS = Matryoshka(InfoNCE(), (16, 8))
@@ -50,6 +52,22 @@ class Small(nn.Module):
 
     def freed(self, count: int) -> None:
         self.held -= count
+
+
+class Narrow(nn.Module):
+    """An encoder on a device that has memory for so many positions in a pass."""
+
+    def __init__(self, encoder: nn.Module, room: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.room = room
+        self.sizes: list[int] = []
+
+    def forward(self, micro_batch: MicroBatch) -> Embeddings:
+        if positions(micro_batch) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        self.sizes.append(positions(micro_batch))
+        return self.encoder(micro_batch)
 
 
 class Rig:
@@ -269,3 +287,48 @@ def test_a_restored_plan_has_the_same_limits(make_rig: Callable) -> None:
     assert other.limits.token_budget == 31
     other.engine.restore({})
     assert other.limits.token_budget == 31
+
+
+def test_held_out_rows_are_embedded_in_smaller_pieces(make_rig: Callable) -> None:
+    encoder, rig = make_rig()
+    encoder.eval()
+    batch = rig.batch()
+    expected = held_out(encoder, batch, LOSS)
+    model = Narrow(encoder, 30)
+    room = rig.engine._plan.room
+    parts = rig.engine.held_out(model, batch, rig.rebuild)
+    torch.testing.assert_close(parts, expected, **CLOSE)
+    assert max(model.sizes) <= 30
+    assert rig.limits.token_budget is not None
+    assert rig.limits.token_budget <= 64
+    assert rig.engine._plan.room == room, "what training may keep of graphs stays"
+    rig.engine.held_out(model, batch, rig.rebuild)
+    assert len([line for line in rig.told if line.startswith("Out of memory with held-out rows")]) == 2
+    with pytest.raises(
+        TrainingError, match=r"of the held-out rows, the item in row \d+, column .* even alone"
+    ):
+        rig.engine.held_out(Narrow(encoder, 1), batch, rig.rebuild)
+
+
+def test_a_loss_of_held_out_rows_that_does_not_fit(make_rig: Callable) -> None:
+    encoder, rig = make_rig(micro_batch=1)
+
+    def loss(embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    rig.engine.loss = loss
+    with pytest.raises(TrainingError, match=r"not their loss .*; use a smaller per_device_eval_batch_size"):
+        rig.engine.held_out(encoder, rig.batch(), rig.rebuild)
+
+
+def test_encoding_beside_the_training_keeps_to_a_plan_that_is_short_of_memory(make_rig: Callable) -> None:
+    _, rig = make_rig()
+    plan = rig.engine._plan
+    seen = []
+    for account, budget in ((None, 128), (Account(2e9, 1e9), 128), (Account(2e9, 1e9), CPU_TOKENS)):
+        plan.account = account
+        plan.limits.set(budget, None)
+        with rig.engine.aside():
+            seen.append(_MOST.get())
+    assert seen == [None, 128, None]
+    assert _MOST.get() is None

@@ -13,13 +13,13 @@ from torch import nn
 
 from sightline.inputs.parse import parse
 from sightline.models.encoder import Encoder
+from sightline.training.kinds import kind
 from sightline.training.memory import (
     Curve,
     Footprint,
     LiveBytes,
     available_bytes,
     fitting,
-    kind,
     measure,
     peak_bytes,
     positions,

@@ -8,53 +8,25 @@ Shape letters: N inputs, n items of a window, D components.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 
 from sightline.errors import ConfigError, InputError
-from sightline.inputs.planning import plan
-from sightline.inputs.threads import single_threaded
 from sightline.models.devices import float32, number_type
 from sightline.models.encoding_output import FileOutput, MemoryOutput, Output
+from sightline.models.encoding_passes import Pass, Preparation, Runner
 from sightline.models.encoding_progress import Meter, Report, reporting
-from sightline.models.encoding_windows import Slice, Window, slices, windows
+from sightline.models.encoding_windows import Window
 from sightline.models.items import Items
-from sightline.models.repetition import needs_float32
+from sightline.models.out_of_memory import is_out_of_memory, reason_of, recover
 from sightline.modules.token_pooling import TokenPooling
-from sightline.types import Cost, Embeddings, Features, Item, MicroBatch
-
-# Padded positions per forward pass. On a CPU small passes stay in cache; a GPU wants to be filled.
-CPU_TOKENS = 4_096
-GPU_TOKENS = 65_536
-# Items prepared together: some forward passes of texts of 128 tokens, or of pages of 1,024. Few, so that the model
-# starts soon; more than one pass, so that items of like length find each other.
-TEXT_PASSES = 16
-MEDIA_PASSES = 4
-# Threads that open media for a GPU; for a model on the CPU there is one, which is busy enough itself.
-MEDIA_THREADS = 8
-
-
-class Runner(Protocol):
-    """What the engine needs of a model that turns micro-batches into something."""
-
-    training: bool
-
-    @property
-    def device(self) -> torch.device: ...
-    @property
-    def preprocessor(self) -> Any: ...
-    @property
-    def collate(self) -> Callable[[Sequence[Features], Sequence[int]], MicroBatch]: ...
-    @property
-    def packed_groups(self) -> frozenset[str]: ...
-    def train(self, mode: bool = True) -> Any: ...
+from sightline.types import Embeddings, Item, MicroBatch
 
 
 class Embedder(Runner, Protocol):
@@ -109,6 +81,7 @@ def encode_items(encoder: Embedder, items: Items, settings: Settings) -> Embeddi
 
     Raises:
         InputError: an item the model does not take; names its source.
+        ItemMemoryError: an item for which memory does not last even alone.
         ConfigError: a token budget below 1, an output that cannot be written, a device without bfloat16.
     """
     width = settings.dim or encoder.embedding_dim
@@ -132,36 +105,58 @@ def _run(encoder: Embedder, stream: Iterator[Item], settings: Settings, output: 
     pieces: list[Embeddings] = []
     order: list[int] = []
     leaving: _Leaving | None = None
-    for piece, costs, batches in _prepared(encoder, stream, settings, meter):
-        window = piece.window
-        meter.prepared([window.items[number] for number in piece.numbers], costs)
-        with torch.inference_mode(), number_type(device, settings.bf16):
-            for batch, low in batches:
-                with nullcontext() if low else float32(device):
-                    embedded = encoder(batch)
-                values = embedded if settings.dim is None else embedded.truncate(settings.dim)
-                values = Embeddings(values.values.float(), values.mask)
-                values = (values.normalize() if settings.normalize else values).compact()
-                if settings.token_pooling is not None:
-                    values = settings.token_pooling.pool(values, role=settings.role)
-                pieces.append(values)
-                order += (numbers := batch.indices.tolist())
-                meter.done(sum(window.copies[number] for number in numbers), batch.cost)
-        if piece.last:
-            # The window before this one is written while the device works on this one.
-            if leaving is not None:
-                leaving.write(output)
-            leaving = _Leaving(window, pieces, order)
-            pieces, order = [], []
+    with Preparation(
+        encoder,
+        role=settings.role,
+        prompt=settings.prompt,
+        token_budget=settings.token_budget,
+        bf16=settings.bf16,
+    ) as preparation:
+        for prepared in preparation.slices(stream, meter):
+            piece, window = prepared.piece, prepared.piece.window
+            meter.prepared([window.items[number] for number in piece.numbers], prepared.costs)
+            passes = deque(prepared.passes)
+            with torch.inference_mode(), number_type(device, settings.bf16):
+                while passes:
+                    found = _tried(encoder, passes[0], settings)
+                    if isinstance(found, str):
+                        passes = deque(preparation.smaller(piece, passes, found))
+                        continue
+                    batch = passes.popleft().batch
+                    pieces.append(found)
+                    order += (numbers := batch.indices.tolist())
+                    meter.done(sum(window.copies[number] for number in numbers), batch.cost)
+            if piece.last:
+                # The window before this one is written while the device works on this one.
+                if leaving is not None:
+                    leaving.write(output)
+                leaving = _Leaving(window, pieces, order)
+                pieces, order = [], []
     if leaving is not None:
         leaving.write(output)
 
 
-class _Pass(NamedTuple):
-    """A micro-batch, and whether it may be embedded in the number type that was asked for."""
+def _tried(encoder: Embedder, one: Pass, settings: Settings) -> Embeddings | str:
+    """What a forward pass gives, or what the allocator said; in that case nothing holds its tensors any more."""
+    try:
+        return _embedded(encoder, one, settings)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = reason_of(error)
+    recover(reason)
+    return reason
 
-    batch: MicroBatch
-    low: bool
+
+def _embedded(encoder: Embedder, one: Pass, settings: Settings) -> Embeddings:
+    with nullcontext() if one.low else float32(encoder.device):
+        embedded = encoder(one.batch)
+    values = embedded if settings.dim is None else embedded.truncate(settings.dim)
+    values = Embeddings(values.values.float(), values.mask)
+    values = (values.normalize() if settings.normalize else values).compact()
+    if settings.token_pooling is not None:
+        values = settings.token_pooling.pool(values, role=settings.role)
+    return values
 
 
 class _Leaving:
@@ -209,62 +204,3 @@ class _Leaving:
 def _pinned(values: torch.Tensor) -> torch.Tensor:
     there = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     return there.copy_(values, non_blocking=True)
-
-
-def _prepared(
-    encoder: Embedder, stream: Iterator[Item], settings: Settings, meter: Meter
-) -> Iterator[tuple[Slice, list[Cost], list[_Pass]]]:
-    """Slices with their costs and forward passes; the next is prepared while one is embedded.
-
-    The stream is read here, in the caller's thread: what feeds it may not like another one.
-    """
-    device, preprocess, collate = encoder.device, encoder.preprocessor, encoder.collate
-    packed = encoder.packed_groups
-    budget = settings.token_budget
-    if budget is None:
-        budget = CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
-    texts, media = max(256, TEXT_PASSES * budget // 128), max(8, MEDIA_PASSES * budget // 1_024)
-    threads = 1 if device.type == "cpu" else max(1, min(MEDIA_THREADS, (os.cpu_count() or 2) - 1))
-
-    def features(items: list[Item]) -> list[Features]:
-        return preprocess.many(items, role=settings.role, prompt=settings.prompt)
-
-    def prepare(piece: Slice) -> tuple[list[Cost], list[_Pass]]:
-        items = [piece.window.items[number] for number in piece.numbers]
-        if threads > 1 and items and items[0].modalities != {"text"}:
-            made = [one for some in openers.map(features, [[item] for item in items]) for one in some]
-        else:
-            made = features(items)
-        costs = [one.cost for one in made]
-        exact = [settings.bf16 and needs_float32(*pair) for pair in zip(items, made, strict=True)]
-        passes: list[_Pass] = []
-        for low in (True, False):
-            some = [row for row in range(len(made)) if exact[row] is not low]
-            groups = [made[row].group for row in some]
-            for rows in plan([costs[row] for row in some], groups, token_budget=budget, packed=packed):
-                chosen = [some[row] for row in rows]
-                batch = collate([made[row] for row in chosen], [piece.numbers[row] for row in chosen])
-                passes.append(_Pass(_pin(batch) if device.type == "cuda" else batch, low))
-        return costs, passes
-
-    with (
-        single_threaded(threads, "sightline-open") as openers,
-        single_threaded(1, "sightline-prepare") as preparer,
-    ):
-        coming: tuple[Slice, Future[tuple[list[Cost], list[_Pass]]]] | None = None
-        for window in windows(stream):
-            meter.read(window)
-            for piece in slices(window, texts=texts, media=media):
-                now, coming = coming, (piece, preparer.submit(prepare, piece))
-                if now is not None:
-                    yield now[0], *now[1].result()
-        if coming is not None:
-            yield coming[0], *coming[1].result()
-
-
-def _pin(batch: MicroBatch) -> MicroBatch:
-    """With features in page-locked memory, from which a GPU copies on its own."""
-    for name, value in batch.features.items():
-        if isinstance(value, torch.Tensor):
-            batch.features[name] = value.pin_memory()
-    return batch

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from sightline.models.encode import Runner, Settings, encode_items
+from sightline.models.encode import Settings, encode_items
+from sightline.models.encoding_passes import Runner
 from sightline.models.items import Items
 from sightline.types import Embeddings, MicroBatch
 

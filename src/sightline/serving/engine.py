@@ -25,7 +25,8 @@ from sightline.inputs.pairs import parse_pair
 from sightline.inputs.parse import parse
 from sightline.inputs.planning import plan
 from sightline.inputs.threads import single_threaded
-from sightline.models.encode import GPU_TOKENS, Settings
+from sightline.models.encode import Settings
+from sightline.models.encoding_passes import GPU_TOKENS
 from sightline.serving.abilities import Abilities
 from sightline.serving.backlog import Backlog, EngineStats
 from sightline.serving.lanes import Lane, encoder_lane, reranker_lane

@@ -27,6 +27,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sightline.errors import TrainingError
+from sightline.models.out_of_memory import is_out_of_memory
 
 Value = TypeVar("Value")
 
@@ -275,28 +276,9 @@ def buckets(tensors: Sequence[Tensor], limit: int = BUCKET_BYTES) -> Iterator[li
         yield bucket
 
 
-# What RuntimeErrors say that are a lack of memory: torch's CPU allocator on Linux and Windows, oneDNN (which has no
-# word of its own for it), cuBLAS and cuDNN.
-_NO_MEMORY = (
-    "can't allocate memory",
-    "not enough memory",
-    "could not create a primitive",
-    "could not create a memory",
-    "out of memory",
-    "STATUS_ALLOC_FAILED",
-)
-
-
 def ranks_here() -> int:
     """How many of the processes that torchrun started share this machine; 1 without torchrun."""
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a smaller step could have gone well: the device or the machine had no memory left."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 @contextmanager

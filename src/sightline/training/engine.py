@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sightline.losses.base import Loss
+from sightline.models.encoding_passes import at_most
 from sightline.training.arguments import TrainingArguments
 from sightline.training.compiling import compile_layers
 from sightline.training.distributed import ALONE, Ranks
@@ -23,9 +24,17 @@ from sightline.training.frozen import FrozenVectors
 from sightline.training.limits import Limits
 from sightline.training.memory import peak_bytes, resident_bytes
 from sightline.training.plan import Collate, MemoryPlan
-from sightline.training.recovery import Attempt, Undo, fits_alone, out_of_memory_in, too_large
+from sightline.training.random_state import RandomState
+from sightline.training.recovery import (
+    Attempt,
+    Undo,
+    fits_alone,
+    out_of_memory_in,
+    too_large,
+    too_large_held_out,
+)
 from sightline.training.samples import Sample
-from sightline.training.step import RandomState, Step, device_of
+from sightline.training.step import Step, device_of, held_out
 from sightline.training.weights import is_sharded
 from sightline.training.window import LogWindow
 from sightline.types import Batch
@@ -140,6 +149,35 @@ class Engine:
             self._device = device
         return attempt.result
 
+    def held_out(
+        self, model: nn.Module, batch: Batch, rebuild: Callable[[Batch], Batch]
+    ) -> dict[str, Tensor]:
+        """The loss's parts on held-out rows, in smaller micro-batches where memory does not last.
+
+        Args:
+            model: in evaluation mode.
+            batch: on the CPU.
+            rebuild: makes it again, of the same rows, under the limits as they are now.
+
+        Raises:
+            TrainingError: memory does not last for it in the smallest pieces; names the item.
+        """
+        autocast = self.args.autocast
+        while True:
+            batch = batch if self._plan.is_within(batch) else rebuild(batch)
+            attempt = out_of_memory_in(partial(held_out, model, batch, self.loss, autocast=autocast))
+            if attempt.reason is None:
+                return attempt.result
+            if all(len(one) == 1 for one in batch.micro_batches):
+                item_fits = fits_alone(model, batch, autocast, graph=False)
+                raise too_large_held_out(batch, attempt.reason, item_fits=item_fits)
+            self._plan.shrink_limits(batch)
+            self._say(
+                f"Out of memory with held-out rows in {len(batch.micro_batches):,} micro-batches ({attempt.reason}). "
+                f"They and all that follow have at most {self.limits.token_budget:,} tokens per micro-batch.",
+                logging.WARNING,
+            )
+
     def logs(self) -> dict[str, float]:
         """Means per optimizer step since the last call, and memory.
 
@@ -158,10 +196,14 @@ class Engine:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What happens inside is no training: its time does not count for the throughput."""
+        """What happens inside is no training: its time does not count for the throughput.
+
+        What encodes there keeps to the plan's budget, where memory is short.
+        """
         self._count_seconds()
         try:
-            yield
+            with at_most(self._plan.encoding_tokens):
+                yield
         finally:
             self._counted = time.perf_counter()
 

@@ -20,7 +20,8 @@ from torch.utils._pytree import tree_leaves
 
 from sightline.models.free_memory import free_bytes
 from sightline.training.distributed import ranks_here
-from sightline.training.step import RandomState, device_of, forward
+from sightline.training.random_state import RandomState
+from sightline.training.step import device_of, forward
 from sightline.types import Embeddings, MicroBatch
 
 
@@ -187,12 +188,6 @@ def fitting(sizes: Sequence[float], room: float) -> int:
         if used > room:
             return number
     return len(sizes)
-
-
-def kind(micro_batch: MicroBatch) -> str:
-    """Micro-batches of one kind take the same way through the model."""
-    facts = {name: value for name, value in micro_batch.features.items() if isinstance(value, str)}
-    return repr(sorted(facts.items()))
 
 
 def positions(micro_batch: MicroBatch) -> int:

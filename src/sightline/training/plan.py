@@ -13,15 +13,15 @@ from transformers.training_args import OptimizerNames
 
 from sightline.errors import ConfigError, TrainingError
 from sightline.losses.blockwise import block_bytes
+from sightline.models.out_of_memory import is_out_of_memory
 from sightline.training.arguments import TrainingArguments
-from sightline.training.distributed import is_out_of_memory
+from sightline.training.kinds import kind
 from sightline.training.limits import Limits, parse_bytes
 from sightline.training.memory import (
     Footprint,
     Measured,
     available_bytes,
     fitting,
-    kind,
     measure,
     positions,
     used_bytes,
@@ -170,11 +170,24 @@ class MemoryPlan:
         micro_batches = list(batch.micro_batches)
         if self.room is not None:
             self.room = min(self.room, sum(self._graph(one) for one in micro_batches[:kept])) / 2
+        self.shrink_limits(batch)
+
+    def shrink_limits(self, batch: Batch) -> None:
+        """Halves what one micro-batch of the batch took at most."""
+        micro_batches = list(batch.micro_batches)
         tokens = max(positions(one) for one in micro_batches)
         items = max(len(one) for one in micro_batches)
         budget = min(tokens, self.limits.token_budget or tokens)
         most = self.limits.max_items
         self.limits.set(max(1, budget // 2), None if most is None else max(1, min(most, items) // 2))
+
+    @property
+    def encoding_tokens(self) -> int | None:
+        """Tokens per pass for encoding beside the training, where measuring has shown less memory than usual."""
+        tokens = self.limits.token_budget
+        usual = CPU_TOKENS if self.args.device.type == "cpu" else GPU_TOKENS
+        short = self.account is not None and tokens is not None and tokens < usual
+        return tokens if short else None
 
     def line(self, batch: Batch, kept: int) -> str:
         """The plan for a batch in one line."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sightline.errors import TrainingError
-from sightline.training.distributed import PeerError, is_out_of_memory
+from sightline.models.out_of_memory import is_out_of_memory, reason_of, recover
+from sightline.training.distributed import PeerError
 from sightline.training.memory import positions
-from sightline.training.step import RandomState, device_of, forward
+from sightline.training.random_state import RandomState
+from sightline.training.step import device_of, forward
 from sightline.types import Batch
 
 
@@ -75,37 +73,18 @@ def out_of_memory_in(step: Callable[[], dict[str, Tensor]]) -> Attempt:
         elsewhere = isinstance(error, PeerError) and error.out_of_memory
         if not elsewhere and not is_out_of_memory(error):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if "could not create a primitive" in reason and torch.backends.mkldnn.is_available():
-        # oneDNN generates code in memory of its own. Once it found none, it fails for good, however small the
-        # pieces; torch's own operators do the same more slowly.
-        torch.backends.mkldnn.set_flags(False)
-    # Outside of the handler: until it ends, the error holds the frames, and they the graphs.
-    free_memory()
+        reason = reason_of(error)
+    recover(reason)
     return Attempt(reason=reason, elsewhere=elsewhere)
 
 
-def free_memory() -> None:
-    """Gives what is free in this process back to the device and the system.
-
-    glibc keeps what is freed for its own next call; others in the process, oneDNN with its generated code, ask
-    the system.
-    """
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def fits_alone(model: nn.Module, batch: Batch, autocast: torch.dtype | None) -> bool:
-    """Whether the costliest micro-batch can be embedded with a graph and sent back; leaves no gradients."""
+def fits_alone(model: nn.Module, batch: Batch, autocast: torch.dtype | None, *, graph: bool = True) -> bool:
+    """Whether the costliest micro-batch can be embedded, with a graph also sent back; leaves no gradients."""
     largest = max(batch.micro_batches, key=positions)
     undo, state = Undo.before(model), RandomState.of(device_of(model))
 
     def attempt() -> dict[str, Tensor]:
-        with torch.enable_grad():
+        with torch.set_grad_enabled(graph):
             values = forward(model, largest, autocast).values
         if values.requires_grad:
             values.backward(torch.zeros_like(values))
@@ -143,6 +122,19 @@ def too_large(batch: Batch, reason: str, *, item_fits: bool, keeps_all: bool = F
         f"out of memory: each of the {batch.num_items:,} items of the batch fits alone, but their loss, or "
         f"the gradients of the weights, do not fit beside them ({reason}); use a smaller "
         "per_device_train_batch_size, or train fewer weights (LoRA)"
+    )
+
+
+def too_large_held_out(batch: Batch, reason: str, *, item_fits: bool) -> TrainingError:
+    """As `too_large`, for a batch of held-out rows, which are embedded without graphs."""
+    if item_fits:
+        return TrainingError(
+            f"out of memory: each of the {batch.num_items:,} items of a batch of held-out rows fits alone, but not "
+            f"their loss ({reason}); use a smaller per_device_eval_batch_size"
+        )
+    return TrainingError(
+        f"out of memory: of the held-out rows, {_named_costliest(batch)} does not fit even alone ({reason}); shorten "
+        "or shrink it, or lower the model's length or pixel limit"
     )
 
 

@@ -307,17 +307,21 @@ class RowSource:
             )
             logger.info("Prompts in %s: %s", rows.title, shown)
 
-    def rebuilt(self, batch: Batch) -> Batch:
-        """A training batch made again, in this process, under the limits of micro-batches as they are now.
+    def rebuilt(self, batch: Batch, rows: Rows | None = None) -> Batch:
+        """A batch made again, in this process, under the limits of micro-batches as they are now.
+
+        Args:
+            batch: with all that its loss wants.
+            rows: the held-out dataset it is of; None for a training batch.
 
         Raises:
             DataError: its rows, which were read before, cannot be read any more.
         """
-        rows = self.training[batch.dataset]
-        again = self.builder(rows)([rows[number] for number in batch.rows])
+        own = self.training[batch.dataset] if rows is None else rows
+        again = self.builder(own)([own[number] for number in batch.rows])
         if again["batch"] is None:
-            raise bad_rows_error(again["bad"], len(rows), name=rows.title)
-        return self.guided(replace(again["batch"], layers=batch.layers, projected=batch.projected), rows)
+            raise bad_rows_error(again["bad"], len(own), name=own.title)
+        return self.guided(replace(again["batch"], layers=batch.layers, projected=batch.projected), own)
 
     def guided(self, batch: Batch, rows: Rows | Stream) -> Batch:
         """The batch with the guide's vectors of its items, where there is a guide."""

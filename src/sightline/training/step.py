@@ -35,6 +35,7 @@ from sightline.training.bad_batches import NotFiniteError, check_finite
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.frozen import FrozenVectors
 from sightline.training.gathering import WholeBatch, as_asked, gather_batch, loss_and_gradient, on_device
+from sightline.training.random_state import RandomState
 from sightline.training.transport import ahead
 from sightline.training.weights import add_gradients, whole_weights
 from sightline.types import Batch, Embeddings, MicroBatch
@@ -187,27 +188,6 @@ def in_item_order(outputs: Sequence[Embeddings], batch: Batch) -> Embeddings:
 def device_of(model: nn.Module) -> torch.device:
     """Where the model's parameters live."""
     return next(model.parameters()).device
-
-
-@dataclass(frozen=True)
-class RandomState:
-    """State of the CPU's random number generator and of the device's."""
-
-    cpu: Tensor
-    device: torch.device
-    accelerator: Tensor | None
-
-    @staticmethod
-    def of(device: torch.device) -> RandomState:
-        state = None
-        if device.type != "cpu":
-            state = torch.get_device_module(device).get_rng_state(device)
-        return RandomState(torch.get_rng_state(), device, state)
-
-    def restore(self) -> None:
-        torch.set_rng_state(self.cpu)
-        if self.accelerator is not None:
-            torch.get_device_module(self.device).set_rng_state(self.accelerator, self.device)
 
 
 def _loss(embeddings: Embeddings, batch: Batch, loss: Loss) -> dict[str, Tensor]:

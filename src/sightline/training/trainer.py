@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows, as_rows, evaluation_set, named_rows
 from sightline.training.saving import problem
 from sightline.training.source import RowSource
-from sightline.training.step import held_out
 from sightline.training.streams import Stream, read_training
 from sightline.training.weights import (
     Replicated,
@@ -299,8 +298,8 @@ class Trainer(LastingTrainer):
         return mean_loss(
             self.get_eval_dataloader(rows),
             rows,
-            lambda batch: held_out(
-                self.model, self._extras.of_evaluation(batch, rows), self.loss, autocast=self.args.autocast
+            lambda batch: self._engine.held_out(
+                self.model, self._extras.of_evaluation(batch, rows), partial(self._source.rebuilt, rows=rows)
             ),
             meet=self._source.meet,
             ranks=self._ranks,
@@ -349,7 +348,7 @@ class Trainer(LastingTrainer):
     def _load_weights(self, folder: str) -> None:
         """Puts a checkpoint's weights into the encoder in place, so that whoever holds it sees them."""
         # The widest type of all weights: what is read in it and copied into a narrower one loses no bit.
-        widest = functools.reduce(torch.promote_types, {weight.dtype for weight in self.model.parameters()})
+        widest = reduce(torch.promote_types, {weight.dtype for weight in self.model.parameters()})
         saved = type(self.model).from_pretrained(folder, device="cpu", dtype=widest)
         load_whole_state_dict(self.model, saved.state_dict() | saved_projection(self.model, Path(folder)))
 
