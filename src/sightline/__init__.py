@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADRMSE",
     "AdaptiveLayers",
     "AnglE",
     "Batch",
@@ -82,6 +83,7 @@ __all__ = [
 ]
 
 _HOMES: dict[str, str] = {
+    "ADRMSE": "sightline.losses.listwise",
     "AdaptiveLayers": "sightline.losses.layers",
     "AnglE": "sightline.losses.pairwise",
     "Batch": "sightline.types",
@@ -185,6 +187,7 @@ if TYPE_CHECKING:
     from sightline.losses.lambda_loss import Lambda as Lambda
     from sightline.losses.lambda_loss import RankNet as RankNet
     from sightline.losses.layers import AdaptiveLayers as AdaptiveLayers
+    from sightline.losses.listwise import ADRMSE as ADRMSE
     from sightline.losses.listwise import ListMLE as ListMLE
     from sightline.losses.listwise import ListNet as ListNet
     from sightline.losses.listwise import PListMLE as PListMLE

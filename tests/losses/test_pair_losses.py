@@ -18,7 +18,7 @@ from sightline.losses.contrastive import InfoNCE
 from sightline.losses.distillation import MarginMSE
 from sightline.losses.in_batch import InBatchRanking
 from sightline.losses.lambda_loss import Lambda, RankNet
-from sightline.losses.listwise import ListMLE, ListNet, PListMLE
+from sightline.losses.listwise import ADRMSE, ListMLE, ListNet, PListMLE
 from sightline.losses.pair_scores import IN_BATCH, PAIR, PairLoss
 from sightline.losses.pointwise import BinaryCrossEntropy, CrossEntropy, ScoreMSE
 from sightline.types import Batch, Embeddings
@@ -230,6 +230,10 @@ CASES: list[Case] = [
         "ranknet", RankNet(sigma=2.0), lists_batch(LISTS), 1,
         lambda model: lists_of(st.RankNetLoss(model, sigma=2.0), LISTS),
     ),
+    (
+        "adr mse", ADRMSE(2.0), lists_batch(LISTS), 1,
+        lambda model: lists_of(st.ADRMSELoss(model, alpha=2.0), LISTS),
+    ),
 ]  # fmt: skip
 NAMES = [case[0] for case in CASES]
 
@@ -380,6 +384,17 @@ def naive_lambda(scores: list[list[float]], labels: list[list[float]], mu: float
     return sum(terms) / len(terms)
 
 
+def naive_ranks(scores: list[list[float]], labels: list[list[float]]) -> float:
+    terms = []
+    for row, ys in zip(scores, labels, strict=True):
+        for i in range(len(row)):
+            others = [j for j in range(len(row)) if j != i]
+            rank = 1 + sum(1.0 if ys[j] > ys[i] else 0.5 if ys[j] == ys[i] else 0.0 for j in others)
+            smooth = 1 + sum(1 / (1 + math.exp(row[i] - row[j])) for j in others)
+            terms.append((rank - smooth) ** 2 / math.log2(1 + rank))
+    return sum(terms) / len(terms)
+
+
 NAIVE: list[tuple[PairLoss, Callable[[list[list[float]], list[list[float]]], float]]] = [
     (BinaryCrossEntropy(2.0), naive_bce),
     (ScoreMSE(), naive_mse),
@@ -390,6 +405,7 @@ NAIVE: list[tuple[PairLoss, Callable[[list[list[float]], list[list[float]]], flo
     (PListMLE(), lambda scores, labels: naive_mle(scores, labels, weighted=True)),
     (Lambda(), lambda scores, labels: naive_lambda(scores, labels, 10.0)),
     (RankNet(), lambda scores, labels: naive_lambda(scores, labels, None)),
+    (ADRMSE(), naive_ranks),
 ]
 
 
@@ -440,7 +456,7 @@ def test_long_lists_do_not_overflow() -> None:
     batch = Batch(
         [], torch.arange(300), torch.arange(300)[None], (PAIR,) * 300, targets={"label": torch.ones(1, 300)}
     )
-    for loss in (PListMLE(), PListMLE(weighting="logarithmic"), ListMLE(), ListNet(), Lambda(k=10)):
+    for loss in (PListMLE(), PListMLE(weighting="logarithmic"), ListMLE(), ListNet(), Lambda(k=10), ADRMSE()):
         value = total(loss, values, batch)
         (gradient,) = torch.autograd.grad(value, values)
         assert torch.isfinite(value)
@@ -456,6 +472,7 @@ def test_long_lists_do_not_overflow() -> None:
         (lambda: InBatchRanking(-1), "number of negatives from 0 up, or None, not -1"),
         (lambda: InBatchRanking(temperature=0), "a temperature above 0"),
         (lambda: PListMLE(weighting="steep"), "weightings exponential, logarithmic, not 'steep'"),  # type: ignore[arg-type]
+        (lambda: ADRMSE(alpha=0), "an alpha above 0, not 0"),
         (lambda: Lambda("ndcg3"), "weightings none, ndcg1, ndcg2, lambdarank, ndcg2"),  # type: ignore[arg-type]
         (lambda: Lambda(k=0), "a k of at least 1"),
         (lambda: RankNet(sigma=0), "RankNet needs a sigma above 0"),

@@ -12,6 +12,7 @@ import pytest
 
 import sightline
 from sightline import compat
+from sightline.compat.left_out import INSTEAD
 from support import published
 
 # The published script for visual document retrieval, written again from its description: model, data, loss,
@@ -173,3 +174,20 @@ def test_its_names_are_those_of_sentence_transformers() -> None:
     theirs |= set(dir(importlib.import_module("sentence_transformers.util")))
     assert set(compat.__all__) <= theirs
     assert compat.__all__ == sorted(compat.__all__)
+    assert set(INSTEAD) <= theirs - set(compat.__all__)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("SoftmaxLoss", "no SoftmaxLoss: InfoNCE"),
+        ("DenoisingAutoEncoderLoss", "MultipleNegativesRankingLoss"),
+        ("MultiVectorEncoder", "late-interaction"),
+        ("SpladeLoss", "no sparse models"),
+        ("LabelAccuracyEvaluator", "docs/from-sentence-transformers.md says"),
+    ],
+)
+def test_a_name_that_is_left_out_says_what_to_use(name: str, words: str) -> None:
+    with pytest.raises(ImportError, match=words):
+        exec(f"from sightline.compat import {name}", {})
+    assert not hasattr(compat, "_nothing")

@@ -231,6 +231,7 @@ FOR_PAIRS: list[tuple[str, Callable[[Any, Any], Any], list[dict[str, Any]]]] = [
     ("lambdarank", lambda r, m: r.LambdaLoss(m, r.LambdaRankScheme()), LISTS),
     ("no scheme", lambda r, m: r.LambdaLoss(m, r.NoWeightingScheme()), LISTS),
     ("None for a scheme", lambda r, m: r.LambdaLoss(m, None), LISTS),
+    ("adr mse", lambda r, m: r.ADRMSELoss(m, 2.0, mini_batch_size=2), LISTS),
     ("ranknet", lambda r, m: r.RankNetLoss(m, k=2, sigma=2.0, eps=1e-10), LISTS),
 ]
 

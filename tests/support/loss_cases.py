@@ -25,7 +25,7 @@ from sightline.losses.in_batch import InBatchRanking
 from sightline.losses.joint import Direction, FalseNegatives
 from sightline.losses.lambda_loss import Lambda, RankNet
 from sightline.losses.layers import AdaptiveLayers
-from sightline.losses.listwise import ListMLE, ListNet, PListMLE
+from sightline.losses.listwise import ADRMSE, ListMLE, ListNet, PListMLE
 from sightline.losses.pair_scores import IN_BATCH, PAIR
 from sightline.losses.pairwise import AnglE, Contrastive, CoSENT, CosineSimilarity, OnlineContrastive
 from sightline.losses.pointwise import BinaryCrossEntropy, CrossEntropy, ScoreMSE
@@ -297,5 +297,6 @@ PAIRS = (
         for weighting, k in (("ndcg2++", None), ("ndcg2", 2), ("ndcg1", None), ("lambdarank", None), ("none", 1))
     ),
     LossCase("ranknet", RankNet(sigma=2.0), _grades, LISTS, 1),
+    LossCase("adr mse", ADRMSE(2.0), _grades, LISTS, 1),
 )  # fmt: skip
 CASES = VECTORS + PAIRS

@@ -8,11 +8,14 @@ the library imports this module.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from sightline.compat.evaluation import (
     CrossEncoderRerankingEvaluator,
     InformationRetrievalEvaluator,
     SequentialEvaluator,
 )
+from sightline.compat.left_out import why_not
 from sightline.compat.losses import (
     AdaptiveLayerLoss,
     AnglELoss,
@@ -58,6 +61,7 @@ from sightline.compat.modules import (
     Transformer,
 )
 from sightline.compat.pair_losses import (
+    ADRMSELoss,
     BinaryCrossEntropyLoss,
     CrossEntropyLoss,
     LambdaLoss,
@@ -83,6 +87,7 @@ from sightline.compat.training import (
 )
 
 __all__ = [
+    "ADRMSELoss",
     "AdaptiveLayerLoss",
     "AnglELoss",
     "BatchAllTripletLoss",
@@ -147,3 +152,8 @@ __all__ = [
     "dot_score",
     "mine_hard_negatives",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Names that Sentence Transformers has and this module has not: an error that says what to use instead."""
+    raise (AttributeError if name.startswith("_") else ImportError)(why_not(name))

@@ -13,7 +13,7 @@ from sightline.losses.base import Loss
 from sightline.losses.distillation import MarginMSE
 from sightline.losses.in_batch import InBatchRanking
 from sightline.losses.lambda_loss import Lambda, LambdaWeighting, RankNet
-from sightline.losses.listwise import ListMLE, ListNet, PListMLE
+from sightline.losses.listwise import ADRMSE, ListMLE, ListNet, PListMLE
 from sightline.losses.pointwise import BinaryCrossEntropy, CrossEntropy, ScoreMSE
 
 
@@ -91,6 +91,7 @@ CrossEntropyLoss = maker(CrossEntropy, activation_fn=IDENTITY, label_smoothing=(
 ListNetLoss = maker(ListNet, **_list)
 ListMLELoss = maker(ListMLE, **_list, **_order)
 PListMLELoss = maker(_position_aware, lambda_weight=("weight", same), **_list, **_order)
+ADRMSELoss = maker(ADRMSE, alpha=("alpha", float), **_list)
 LambdaLoss = maker(_lambda, weighting_scheme=("scheme", same), **_ranks)
 RankNetLoss = maker(RankNet, **_ranks)
 

@@ -22,6 +22,7 @@ from sightline.losses.pair_scores import (
     activated,
     check_activation,
     labelled_scores,
+    mean_of,
 )
 from sightline.types import Batch, Embeddings
 
@@ -123,6 +124,44 @@ class PListMLE(PairLoss):
             weights_PC = torch.log1p(rank_C).reciprocal().expand(present_PC.shape)
         weights_PC = weights_PC.masked_fill(~present_PC, 0.0)
         return weights_PC / weights_PC.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+
+
+@dataclass(frozen=True)
+class ADRMSE(PairLoss):
+    """Squared distance between the ranks that labels and scores give, the upper ranks weighing more.
+
+    ``(r - q)^2 / log2(1 + r)``, averaged over all documents of the batch, for the rank r by label (equal labels share
+    the mean of their ranks) and the smooth rank by score ``q_i = 1 + sum_{j != i} sigmoid(alpha (s_j - s_i))`` (Schlatt
+    et al. 2025, Rank-DistiLLM, arXiv:2405.07920). sentence-transformers' ADRMSELoss.
+
+    Args:
+        alpha: above 0; the larger, the nearer q comes to a whole rank.
+        activation: of the scores.
+    """
+
+    alpha: float = 1.0
+    activation: Activation = "identity"
+
+    def __post_init__(self) -> None:
+        check_activation(self.activation, type(self).__name__)
+        if not self.alpha > 0:
+            raise ConfigError(f"ADRMSE needs an alpha above 0, not {self.alpha}")
+
+    def __call__(self, embeddings: Embeddings, batch: Batch) -> dict[str, Tensor]:
+        """``{"adr_mse": scalar}`` from (N, 1) scores and a label per document."""
+        found = labelled_scores(embeddings, batch, loss=type(self).__name__).of_lists()
+        scores_PC = activated(found.scores_BC, self.activation)
+        others_PCC = found.present_BC[:, None, :] & ~torch.eye(
+            scores_PC.shape[1], dtype=torch.bool, device=scores_PC.device
+        )
+        above_PCC = torch.sigmoid(self.alpha * (scores_PC[:, None, :] - scores_PC[:, :, None]))
+        ranks_PC = 1 + above_PCC.masked_fill(~others_PCC, 0.0).sum(2)
+        labels_PC = found.labels_BC
+        higher_PCC = (labels_PC[:, None, :] > labels_PC[:, :, None]) & others_PCC
+        alike_PCC = (labels_PC[:, None, :] == labels_PC[:, :, None]) & others_PCC
+        wanted_PC = 1 + (higher_PCC.sum(2) + alike_PCC.sum(2) / 2).to(ranks_PC)
+        errors_PC = (wanted_PC - ranks_PC).square() / torch.log2(1 + wanted_PC)
+        return {"adr_mse": mean_of(errors_PC, found.present_BC)}
 
 
 def _log_likelihoods(

@@ -111,12 +111,13 @@ def losses() -> dict[str, type[Any]]:
     from sightline.losses.distillation import DistillKL, EmbeddingDistillation, MarginMSE
     from sightline.losses.in_batch import InBatchRanking
     from sightline.losses.lambda_loss import Lambda, RankNet
-    from sightline.losses.listwise import ListMLE, ListNet, PListMLE
+    from sightline.losses.listwise import ADRMSE, ListMLE, ListNet, PListMLE
     from sightline.losses.pairwise import AnglE, Contrastive, CoSENT, CosineSimilarity, OnlineContrastive
     from sightline.losses.pointwise import BinaryCrossEntropy, CrossEntropy, ScoreMSE
     from sightline.losses.triplets import BatchTriplet, Triplet
 
     return {
+        "adr_mse": ADRMSE,
         "angle": AnglE,
         "batch_triplet": BatchTriplet,
         "binary_cross_entropy": BinaryCrossEntropy,

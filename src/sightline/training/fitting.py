@@ -93,7 +93,7 @@ def pair_losses(loss: Loss) -> list[PairLoss]:
     raise ConfigError(
         f"{name} is for the vectors of an Encoder, and a Reranker gives scores of pairs: use one of "
         "BinaryCrossEntropy, CrossEntropy, InBatchRanking, ScoreMSE, MarginMSE, ListNet, ListMLE, PListMLE, Lambda, "
-        "RankNet (a loss of your own is a sightline.losses.pair_scores.PairLoss)"
+        "RankNet, ADRMSE (a loss of your own is a sightline.losses.pair_scores.PairLoss)"
     )
 
 

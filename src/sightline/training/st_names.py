@@ -7,6 +7,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 ST_LOSSES = {
+    "ADRMSE": "ADRMSELoss",
     "AdaptiveLayers": "AdaptiveLayerLoss",
     "AnglE": "AnglELoss",
     "BatchTriplet": "BatchHardTripletLoss",
