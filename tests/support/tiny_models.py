@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 TRAINING_TEXT = [
@@ -103,14 +104,19 @@ def qwen3_vl(folder: Path, *, min_pixels: int = 28 * 28, max_pixels: int = 56 * 
 
 
 def bert_tokenizer(folder: Path, limit: int = 64) -> int:
-    """Writes a BERT word-piece tokenizer into ``folder``; returns its size."""
-    from tokenizers import BertWordPieceTokenizer
+    """Writes a BERT word-piece tokenizer into ``folder``; returns its size.
+
+    Its pieces are the words of the text, their letters and pairs of letters. A trained vocabulary of so little text
+    is another one in every process, because equally frequent pieces are taken in the order of a hash.
+    """
     from transformers import BertTokenizerFast
 
-    raw = BertWordPieceTokenizer(lowercase=True)
-    raw.train_from_iterator(TRAINING_TEXT, vocab_size=300, min_frequency=1, show_progress=False)
+    words = set(re.findall(r"\w+|[^\w\s]", " ".join(TRAINING_TEXT).lower()))
+    starts = {word[:size] for word in words for size in (1, 2)}
+    inner = {word[at : at + size] for word in words for at in range(1, len(word)) for size in (1, 2)}
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words | starts)]
     folder.mkdir(parents=True, exist_ok=True)
-    raw.save_model(str(folder))
+    (folder / "vocab.txt").write_text("\n".join([*pieces, *sorted(f"##{piece}" for piece in inner)]) + "\n")
     tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=limit)
     tokenizer.save_pretrained(folder)
     return len(tokenizer)

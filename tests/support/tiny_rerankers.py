@@ -23,13 +23,13 @@ PAIRS = [
 ]
 
 
-def bert_scores(folder: Path, *, labels: int = 1, **facts: Any) -> Path:
+def bert_scores(folder: Path, *, labels: int = 1, seed: int = 0, **facts: Any) -> Path:
     """A two-layer BERT that gives ``labels`` scores; ``facts`` go into its configuration; returns ``folder``."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
     size = bert_tokenizer(folder)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
         max_position_embeddings=64, num_labels=labels, initializer_range=SPREAD, **facts,
