@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -33,3 +35,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def shared() -> Path:
     """The folder of real documents, images, speech and video (use with the `shared` marker)."""
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def plain_logging() -> Iterator[None]:
+    """Commands and the service set up logging for their process, which here is that of all tests."""
+    _forget_handlers()
+    yield
+    _forget_handlers()
+
+
+def _forget_handlers() -> None:
+    for name in ("sightline", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True

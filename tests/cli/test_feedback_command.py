@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -38,17 +37,6 @@ def store(tmp_path: Path) -> Path:
             opened.mark(name, "anchor.pdf#p0", "relevant")
             opened.mark(name, "beacon.pdf#p0", "click")
     return path
-
-
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """The command sets up logging for its process, which here is that of all tests."""
-    import logging
-
-    logger = logging.getLogger("sightline")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 def feedback(*arguments: object) -> Result:
