@@ -63,7 +63,9 @@ def test_the_gradient_with_dropout_is_that_of_the_masks_drawn_forward() -> None:
         found: Tensor = attention._BlockAttention.apply(*inputs, LENGTHS.groups, 0.3, False, None, 0.3, 7)
         return found
 
-    assert torch.autograd.gradcheck(run, heads(2, 2, 2))
+    # Two numbers per head: the check runs the function twice for each of them.
+    few = [one.detach()[..., :2].contiguous().requires_grad_() for one in heads(2, 2, 2)]
+    assert torch.autograd.gradcheck(run, few)
 
 
 def test_dropout_leaves_the_mean_and_drops_its_share() -> None:

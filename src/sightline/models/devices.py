@@ -61,6 +61,11 @@ def number_type(device: torch.device, bf16: bool) -> AbstractContextManager[obje
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def computing_in(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """The context in which a model computes its matrix products in a type; None for that of its weights."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
 def float32(device: torch.device) -> AbstractContextManager[object]:
     """The context that leaves `number_type` for a while."""
     return torch.autocast(device.type, enabled=False)

@@ -20,6 +20,7 @@ import torch
 from sightline.errors import ItemMemoryError
 from sightline.inputs.planning import plan
 from sightline.inputs.threads import single_threaded
+from sightline.models.devices import number_type
 from sightline.models.encoding_progress import Meter
 from sightline.models.encoding_windows import Slice, slices, windows
 from sightline.models.repetition import needs_float32
@@ -100,7 +101,9 @@ class Preparation:
     ) -> None:
         self._device = model.device
         self._preprocess, self._collate = model.preprocessor, model.collate
-        self._packed = model.packed_groups
+        # What runs without padding hangs on the number type: some kernels compute in half precision only.
+        with number_type(model.device, bf16):
+            self._packed = model.packed_groups
         self._role, self._prompt, self._bf16 = role, prompt, bf16
         on_cpu = self._device.type == "cpu"
         if token_budget is None:

@@ -50,8 +50,11 @@ class _Embedder:
         self.device = reranker.device
         self.preprocessor = reranker.preprocessor
         self.collate = reranker.collate
-        self.packed_groups = reranker.packed_groups
         self.embedding_dim = reranker.num_labels
+
+    @property
+    def packed_groups(self) -> frozenset[str]:
+        return self.reranker.packed_groups
 
     def __call__(self, micro_batch: MicroBatch) -> Embeddings:
         return Embeddings(self.reranker(micro_batch))

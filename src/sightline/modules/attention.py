@@ -1,8 +1,8 @@
 """Attention over segments, and attention with dropout on a CPU.
 
 transformers calls an attention function by name (its AttentionInterface); `NAME` is ours. For a packed row it
-attends within each segment, neighbours of equal length as one batch; for an ordinary batch it is transformers'
-``sdpa``.
+attends within each segment: in one kernel on a GPU (`varlen_attention`), elsewhere neighbours of equal length as one
+batch. For an ordinary batch it is transformers' ``sdpa``.
 
 On a CPU ``scaled_dot_product_attention`` with dropout falls back to a path that writes several (L, L) matrices
 per head and keeps them. `_BlockAttention` works in blocks that stay in the cache and keeps only query, key and
@@ -22,7 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from sightline.modules import long_attention, segments
+from sightline.modules import long_attention, segments, varlen_attention
 from sightline.modules.cpu import onednn_is_faster
 from sightline.modules.randomness import MaskSource, fresh_seed
 
@@ -86,6 +86,8 @@ def attention(
             dropout,
             fresh_seed() if dropout else 0,
         )
+    elif varlen_attention.suits(query, dropout):
+        result = varlen_attention.varlen(query, key, value, packed, scale, causal, sliding_window)
     else:
         result = _per_group(query, key, value, packed.groups, scale, causal, sliding_window, dropout)
     return result.view(*shape, *result.shape[1:]), None

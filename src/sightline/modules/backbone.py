@@ -19,6 +19,7 @@ from sightline.inputs.roles import EXPANSION, IS_QUERY, RoleTexts
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable, Modality
 from sightline.modules.cpu import cpu_operators
+from sightline.modules.flash import fitting_attention, runs_flash
 from sightline.modules.packing import TextPacking, adopt_attention
 
 # Entries of a micro-batch that are never arguments of the model: ours, and the labels that PaliGemma's processor
@@ -65,7 +66,7 @@ class Backbone(Module):
         self._arguments: dict[str, frozenset[str] | None] = {}
         self._adopted = False
         self._packing = TextPacking(_hidden_states)
-        if self._expands_unseen and str(model.config._attn_implementation).startswith("flash_attention"):
+        if self._expands_unseen and runs_flash(model):
             raise CheckpointError(
                 "this model fills queries up with tokens its words do not see, which flash attention leaves out: "
                 'load it with attn_implementation="sdpa"'
@@ -98,7 +99,7 @@ class Backbone(Module):
         return self
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
-        with cpu_operators(self.model):
+        with cpu_operators(self.model), fitting_attention(self.model):
             return self._run(features)
 
     def _run(self, features: dict[str, Any]) -> dict[str, Any]:

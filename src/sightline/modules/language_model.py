@@ -9,6 +9,8 @@ Shape letters: n pairs, L longest of them, D hidden size, V vocabulary, K words 
 
 from __future__ import annotations
 
+import logging
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -21,10 +23,13 @@ from sightline.inputs.processor import ItemProcessor
 from sightline.modules.backbone import Backbone, hidden_size, padding_side, transformer_facts
 from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable
-from sightline.modules.modes import evaluating
+from sightline.modules.flash import attention_as, runs_flash
 from sightline.modules.packing import TOLERANCE
 from sightline.modules.pooling import Pooling
 from sightline.modules.sequence_scores import SCORES
+from sightline.modules.trying import FAILURES, failure, trying
+
+logger = logging.getLogger(__name__)
 
 ANSWERS = "answer_logits"
 CAUSAL_LOGITS = "causal_logits"  # ST's name of what a language model writes
@@ -166,12 +171,14 @@ def find_body(model: PreTrainedModel) -> PreTrainedModel | None:
     half = int(text.vocab_size) // 2  # far from the special tokens, which lie at the ends
     ids_1L = torch.arange(half, min(half + 5, int(text.vocab_size)), device=model.device).unsqueeze(0)
     arguments = {"input_ids": ids_1L, "attention_mask": torch.ones_like(ids_1L)}
+    # What the head does does not hang on the attention; a flash kernel cannot run where the model is loaded, on a CPU.
+    plain = attention_as(model, "eager") if runs_flash(model) else nullcontext()
     try:
-        with evaluating(model), torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
+        with trying(model), plain:
             whole_LV = model(**arguments, return_dict=True).logits[0]
             parts_LV = head(body(**arguments, return_dict=True).last_hidden_state)[0]
-    # Models fail in their own ways on inputs they were not made for; every one means: not this way.
-    except Exception:
+    except FAILURES as error:
+        logger.info("%s runs with all of its head: %s", type(model).__name__, failure(error))
         return None
     limit = TOLERANCE.get(whole_LV.dtype, 1e-4) * float(whole_LV.abs().max())
     same = whole_LV.shape == parts_LV.shape and bool((whole_LV - parts_LV).abs().max() <= limit)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 
@@ -29,6 +29,7 @@ class Segments:
     """
 
     lengths: tuple[int, ...]
+    _bounds: dict[torch.device, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def total(self) -> int:
@@ -41,9 +42,14 @@ class Segments:
         return tuple((len(list(run)), length) for length, run in groupby(self.lengths))
 
     def bounds(self, device: torch.device) -> Tensor:
-        """(n + 1,) int32: where each sequence begins, and T; what flash attention calls cu_seqlens."""
-        ends = torch.tensor((0, *self.lengths), dtype=torch.int32)
-        return ends.cumsum(0, dtype=torch.int32).to(device)
+        """(n + 1,) int32: where each sequence begins, and T; what flash attention calls cu_seqlens.
+
+        Moved to a device once, not by every layer.
+        """
+        if device not in self._bounds:
+            ends = torch.tensor((0, *self.lengths), dtype=torch.int32)
+            self._bounds[device] = ends.cumsum(0, dtype=torch.int32).to(device)
+        return self._bounds[device]
 
     def positions(self, device: torch.device) -> Tensor:
         """(1, T) long: the position of every token in its own sequence, counted from 0."""

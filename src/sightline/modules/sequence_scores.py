@@ -15,6 +15,7 @@ from sightline.modules.base import Module
 from sightline.modules.calls import Call, CallTable
 from sightline.modules.classifiers import find_head
 from sightline.modules.cpu import cpu_operators
+from sightline.modules.flash import fitting_attention
 from sightline.modules.packing import TextPacking
 
 SCORES = "scores"
@@ -71,7 +72,7 @@ class SequenceScores(Module):
             for name, value in features.items()
             if name in SEQUENCE_FILL and name in self._arguments
         }
-        with cpu_operators(self.model):
+        with cpu_operators(self.model), fitting_attention(self.model):
             body = self._body
             packing = None if body is None else self._packing.of(body, arguments)
             if packing is None:

@@ -92,9 +92,9 @@ def encoder_lane(encoder: Encoder, *, bf16: bool = False) -> Lane:
             return _apart(embedded.values)
         return [tokens_TD.float().cpu().numpy() for tokens_TD in embedded.tokens()]
 
-    return Lane(
-        encoder.preprocessor, encoder.collate, encoder.packed_groups, encoder.device, forward, bf16=bf16
-    )
+    with number_type(encoder.device, bf16):
+        packed = encoder.packed_groups
+    return Lane(encoder.preprocessor, encoder.collate, packed, encoder.device, forward, bf16=bf16)
 
 
 def reranker_lane(reranker: Reranker, *, bf16: bool = False) -> Lane:
@@ -106,9 +106,9 @@ def reranker_lane(reranker: Reranker, *, bf16: bool = False) -> Lane:
             return _apart(reranker.activation(scores_nL[:, 0])[:, None])
         return _apart(reranker.activation(scores_nL))
 
-    return Lane(
-        reranker.preprocessor, reranker.collate, reranker.packed_groups, reranker.device, forward, bf16=bf16
-    )
+    with number_type(reranker.device, bf16):
+        packed = reranker.packed_groups
+    return Lane(reranker.preprocessor, reranker.collate, packed, reranker.device, forward, bf16=bf16)
 
 
 def _apart(values_nD: torch.Tensor) -> list[np.ndarray]:

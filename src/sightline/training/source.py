@@ -14,6 +14,7 @@ from sightline.inputs.cache import CachedPreprocessor, FeatureCache
 from sightline.losses.base import Loss
 from sightline.losses.compose import loss_of
 from sightline.losses.needs import needs_of
+from sightline.models.devices import computing_in
 from sightline.models.encoder import Encoder
 from sightline.models.preprocess import Preprocessor
 from sightline.models.reranker import Reranker
@@ -116,13 +117,15 @@ class RowSource:
     def builder(self, rows: Rows | Stream) -> BatchBuilder:
         """How a dataset's rows become batches."""
         encoder, columns = self.encoder, self.columns(rows)
+        with computing_in(encoder.device, self.args.autocast):
+            packed = encoder.packed_groups
         return BatchBuilder(
             preprocess=self._preprocess(),
             collate=encoder.collate,
             columns=columns,
             modalities=encoder.modalities,
             limits=self.limits,
-            packed=encoder.packed_groups,
+            packed=packed,
             dataset=rows.dataset,
             reader=self._reader(rows, columns),
             pattern=self._patterns.get(rows.dataset) if isinstance(rows, Stream) else None,

@@ -22,7 +22,7 @@ Shape letters::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from sightline.errors import ConfigError
 from sightline.losses.base import Loss
+from sightline.models.devices import computing_in
 from sightline.training.bad_batches import NotFiniteError, check_finite
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.frozen import FrozenVectors
@@ -163,7 +164,7 @@ def held_out(
 def forward(model: nn.Module, micro_batch: MicroBatch, autocast: torch.dtype | None = None) -> Embeddings:
     """Moves one micro-batch to the model's device and embeds it; of a reranker the scores (n, L) of its pairs."""
     device = device_of(model)
-    with nullcontext() if autocast is None else torch.autocast(device.type, autocast):
+    with computing_in(device, autocast):
         output = model(micro_batch.to(device, non_blocking=True))
     return Embeddings(output) if isinstance(output, Tensor) else output
 
