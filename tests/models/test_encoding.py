@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from sightline.modules.heads import Dense, Normalize
 from support.fixtures import TEXTS, many_texts
 
 TinyEncoder = Callable[[str], Encoder]
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+]
 
 
 @pytest.fixture
@@ -144,9 +150,12 @@ def test_a_file_of_no_vectors_and_of_normalised_ones(tiny_encoder: TinyEncoder, 
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["bert", "qwen3", "qwen3_vl", "vit"])
-def test_bfloat16_is_near_float32(name: str, tiny_encoder: TinyEncoder, pictures: list[Image.Image]) -> None:
-    encoder = tiny_encoder(name)
+def test_bfloat16_is_near_float32(
+    name: str, device: str, tiny_encoder: TinyEncoder, pictures: list[Image.Image]
+) -> None:
+    encoder = deepcopy(tiny_encoder(name)).to(device)
     values: list[Any] = [*(pictures if encoder.supports("image") else [])]
     # Long enough for the attention that a CPU takes for pages.
     values += [*many_texts(20), "costs of pumps " * 150] if encoder.supports("text") else []
@@ -157,19 +166,21 @@ def test_bfloat16_is_near_float32(name: str, tiny_encoder: TinyEncoder, pictures
     assert torch.equal(encoder.encode(values).values, wanted)  # and nothing of it stays
 
 
-def test_unit_vectors_keep_their_length_in_bfloat16(tiny_encoder: TinyEncoder) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_unit_vectors_keep_their_length_in_bfloat16(device: str, tiny_encoder: TinyEncoder) -> None:
     bert = tiny_encoder("bert")
-    encoder = Encoder([*bert.parts, Dense(32, 24), Normalize()]).eval()  # type: ignore[list-item]
+    encoder = Encoder([*deepcopy(bert).parts, Dense(32, 24), Normalize()]).eval().to(device)  # type: ignore[list-item]
     assert torch.allclose(
         encoder.encode(TEXTS, bf16=True).values.norm(dim=1), torch.ones(len(TEXTS)), atol=1e-6
     )
 
 
-def test_bfloat16_of_minilm_on_real_sentences() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_bfloat16_of_minilm_on_real_sentences(device: str) -> None:
     from sightline.demo.model import minilm_folder
     from support.tiny_models import TRAINING_TEXT
 
-    encoder = Encoder.from_pretrained(minilm_folder(), device="cpu")
+    encoder = Encoder.from_pretrained(minilm_folder(), device=device)
     values = [*TRAINING_TEXT, *(" ".join(TRAINING_TEXT) for _ in range(2)), "", "a", "Ünïcödé — 東京"]
     wanted, found = encoder.encode(values).values, encoder.encode(values, bf16=True).values
     assert torch.cosine_similarity(found, wanted).min() >= 0.9999
