@@ -1,12 +1,15 @@
-"""A training step on one GPU: Qwen3-VL at the 2B model's real shape (random weights, bf16), 64 rows of (question,
-page, another page) with pages of 600x600 pixels, InfoNCE at scale 20 under Matryoshka with seven dims.
+"""A training step and an encode on one GPU: Qwen3-VL at the 2B model's real shape (random weights, bf16). The step has
+64 rows of (question, page, another page) with pages of 600x600 pixels, InfoNCE at scale 20 under Matryoshka with seven
+dims; the encode has 512 such pages.
 
     python benchmarks/gpu_qwen.py                        # every setting, three rounds; prints JSON at the end
     python benchmarks/gpu_qwen.py --settings st-1 ours --rounds 1
+    python benchmarks/gpu_qwen.py --settings encode-st encode-ours --attention flash_attention_2
     python benchmarks/gpu_qwen.py --toy                  # a few thousand weights on the CPU: does the script run?
 
 Settings: ``st-N`` is Sentence Transformers' cached loss with mini_batch_size=N (1 is its published setting),
-``ours`` Sightline with all of the card's memory, ``ours-tight`` Sightline within the peak that ``st-1`` had.
+``ours`` Sightline with all of the card's memory, ``ours-tight`` Sightline within the peak that ``st-1`` had;
+``encode-st`` and ``encode-ours`` encode with the settings that each side comes with, preparing the images included.
 Each runs alone, in a process that ends before the next one starts. Needs torchvision for ST, and nothing but
 this repository: the pages are drawn.
 
@@ -30,7 +33,9 @@ from contest import RESULTS, Contestant, Outcome, sweep
 
 DIMS = (2_048, 1_536, 1_024, 512, 256, 128, 64)
 TOY_DIMS = (64, 48, 32, 16)
-SETTINGS = ("st-1", "st-4", "st-8", "st-16", "st-32", "ours", "ours-tight")
+ENCODES = ("encode-st", "encode-ours")
+SETTINGS = ("st-1", "st-4", "st-8", "st-16", "st-32", "ours", "ours-tight", *ENCODES)
+COMPARED = 16  # pages whose vectors the two sides are compared by
 WORDS = (
     "annual",
     "report",
@@ -80,6 +85,31 @@ def folder(toy: bool) -> Path:
         pixels=pixels,
         dtype="float32" if toy else "bfloat16",
     )
+
+
+def encode(setting: str, toy: bool, number: int, attention: str) -> Callable[[], Any]:
+    """One side's encode of pages."""
+    import torch
+
+    device, dtype = ("cpu", "float32") if toy else ("cuda", "bfloat16")
+    kwargs = {"attn_implementation": attention}
+    pages = [drawn_page(page, 128 if toy else 600) for page in range(number)]
+    model: Any
+    if setting == "encode-st":
+        model = steps.their_model(folder(toy), device=device, dtype=dtype, images=True, model_kwargs=kwargs)
+    else:
+        from sightline.models.encoder import Encoder
+
+        model = Encoder.from_pretrained(folder(toy), device=device, dtype=dtype, model_kwargs=kwargs)
+
+    def work() -> Mapping[str, Any]:
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        vectors = model.encode(pages)  # on the CPU when it returns, on both sides
+        some = vectors[:COMPARED] if setting == "encode-st" else vectors.numpy()[:COMPARED]
+        return {"vectors": some.tolist, "device peak bytes": _device_peak}
+
+    return work
 
 
 def setup(setting: str, toy: bool, number: int, attention: str, allowed: int | None) -> Callable[[], Any]:
@@ -173,16 +203,27 @@ def operations(toy: bool, number: int) -> Callable[[], Mapping[str, Any]]:
     return work
 
 
+def _lowest_cosine(outcomes: Mapping[str, Outcome]) -> float | None:
+    """Of the two sides' vectors of the same page; None where one side is missing."""
+    import numpy as np
+    from encode import cosines
+
+    if not set(ENCODES) <= set(outcomes):
+        return None
+    return float(cosines(*(np.array(outcomes[name].facts["vectors"]) for name in ENCODES)).min())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--number", type=int, default=64, help="rows of the batch")
+    parser.add_argument("--pages", type=int, default=512, help="pages that are encoded")
     parser.add_argument("--attention", default="sdpa", help="attn_implementation of both sides")
     parser.add_argument("--toy", action="store_true")
     chosen = parser.parse_args()
-    toy, number = chosen.toy, 4 if chosen.toy else chosen.number
-    settings = ["st-1", "st-2", "ours", "ours-tight"] if toy else chosen.settings
+    toy, number, pages = chosen.toy, 4 if chosen.toy else chosen.number, 24 if chosen.toy else chosen.pages
+    settings = ["st-1", "st-2", "ours", "ours-tight", *ENCODES] if toy else chosen.settings
     (measured,) = sweep("", [Contestant("card", card, {"toy": toy})], write=False)
     (counted,) = sweep(
         "", [Contestant("operations", operations, {"toy": toy, "number": number})], write=False
@@ -196,13 +237,15 @@ def main() -> None:
                 continue
             published = outcomes["st-1"]
             allowed = published.peak if toy else published.facts["device peak bytes"]
-        arguments = {
-            "setting": setting, "toy": toy, "number": number,
-            "attention": chosen.attention, "allowed": allowed,
-        }  # fmt: skip
+        arguments = {"setting": setting, "toy": toy, "attention": chosen.attention}
+        if setting in ENCODES:
+            contestant = Contestant(setting, encode, arguments | {"number": pages}, threads=4)
+        else:
+            arguments |= {"number": number, "allowed": allowed}
+            contestant = Contestant(setting, setup, arguments, threads=4)
         try:
             (outcomes[setting],) = sweep(
-                "", [Contestant(setting, setup, arguments, threads=4)],
+                "", [contestant],
                 rounds=1 if toy else chosen.rounds, warmups=1, write=False,
             )  # fmt: skip
         except RuntimeError as error:  # out of memory, say: the others are measured all the same
@@ -225,7 +268,19 @@ def main() -> None:
                 "gradient norm": outcome.facts["gradient norm"],
             }
             for name, outcome in outcomes.items()
+            if name not in ENCODES
         },
+        "pages": pages,
+        "encodes": {
+            name: {
+                "pages per second": pages / outcomes[name].median,
+                "all seconds": outcomes[name].seconds,
+                "device peak GB": outcomes[name].facts["device peak bytes"] / 1e9,
+            }
+            for name in ENCODES
+            if name in outcomes
+        },
+        "lowest cosine of the encodes": _lowest_cosine(outcomes),
         "failures": failures,
     }
     text = json.dumps(found, indent=1)

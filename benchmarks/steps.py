@@ -113,27 +113,20 @@ def theirs(
 
     Others as in `ours`.
     """
-    if images:
-        torchvision()
+    model = their_model(
+        folder,
+        config=config,
+        device=device,
+        dtype=dtype,
+        images=images,
+        model_kwargs=model_kwargs,
+        processor=processor,
+    )
     import datasets
-    import transformers
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+    from sentence_transformers import SentenceTransformerTrainer
     from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
     from sentence_transformers.sentence_transformer import losses
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    model = SentenceTransformer(
-        str(folder),
-        device=device,
-        config_kwargs=dict(config or {}),
-        model_kwargs={"dtype": dtype} | dict(model_kwargs or {}),
-        processor_kwargs=dict(processor or {}),
-    )
-    if images:
-        # torchvision's compiled operators do not fit this torch; the Pillow variant of the processor needs none.
-        loaded = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **(processor or {}))
-        model[0].processor.image_processor = loaded
     model.model_card_data.generate_widget_examples = False
     if cached is None:
         inner = losses.MultipleNegativesRankingLoss(model, scale=SCALE)
@@ -157,6 +150,38 @@ def theirs(
     wrapped = trainer.accelerator.prepare_model(trainer.model)
     trainer.model_wrapped = wrapped
     return Step(trainer, wrapped, trainer.data_collator([dict(row) for row in rows]))
+
+
+def their_model(
+    folder: Path | str,
+    *,
+    config: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    images: bool = False,
+    model_kwargs: Mapping[str, Any] | None = None,
+    processor: Mapping[str, Any] | None = None,
+) -> Any:
+    """ST's model; arguments as in `theirs`."""
+    if images:
+        torchvision()
+    import transformers
+    from sentence_transformers import SentenceTransformer
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    model = SentenceTransformer(
+        str(folder),
+        device=device,
+        config_kwargs=dict(config or {}),
+        model_kwargs={"dtype": dtype} | dict(model_kwargs or {}),
+        processor_kwargs=dict(processor or {}),
+    )
+    if images:
+        # torchvision's compiled operators do not fit this torch; the Pillow variant of the processor needs none.
+        loaded = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **(processor or {}))
+        model[0].processor.image_processor = loaded
+    return model
 
 
 class Step:
