@@ -1,4 +1,7 @@
-"""Video without torchvision: features as transformers makes them with it, vectors as Sentence Transformers'."""
+"""Video without torchvision: features as transformers makes them with it, vectors as Sentence Transformers'.
+
+And the scores of rerankers that hear or see films.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from sightline.inputs.torch_videos import torch_video_processor
 from sightline.models.encoder import Encoder
+from sightline.models.reranker import Reranker
 from support import tiny_media, video_oracle
+from support.media_rerankers import MEDIA_RERANKERS
 from support.model_facts import ModelFact
 from support.torchvision_folder import torchvision_folder
 from support.zoo.architectures import ARCHITECTURES
@@ -61,6 +67,8 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (_, build) in MODELS.items():
         bare = build(work / "bare" / name)
         Encoder.from_pretrained(bare, device="cpu").save_pretrained(work / "models" / name)
+    for name, one in MEDIA_RERANKERS.items():
+        one.load(work / "bare-rerankers" / name).save_pretrained(work / "rerankers" / name)
     done = subprocess.run(
         [sys.executable, video_oracle.__file__, torchvision_folder(), str(work)],
         capture_output=True, text=True, timeout=240, check=False,
@@ -96,3 +104,17 @@ def test_vectors_are_those_of_sentence_transformers(name: str, oracle: Path, mod
         assert np.abs(found - wanted[f"{name}/{key}"]).max() <= 1e-5, key
         if key in ROWS:
             model_fact(MODELS[name][0], ROWS[key], "loads", "agrees")
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", MEDIA_RERANKERS)
+def test_scores_are_those_of_sentence_transformers(name: str, oracle: Path, model_fact: ModelFact) -> None:
+    reranker = Reranker.from_pretrained(
+        oracle / "rerankers" / name, device="cpu", processor_kwargs={"backend": "pil"}
+    )
+    wanted = np.load(oracle / "scored.npz")[name]
+    found = reranker.predict(video_oracle.pairs(reranker.modalities), activation=nn.Identity())
+    assert (np.abs(wanted[:, None] - wanted[None]) + np.eye(len(wanted))).min() > 1e-4, "they differ"
+    assert np.abs(found - wanted).max() <= 1e-5
+    for inputs in MEDIA_RERANKERS[name].inputs:
+        model_fact(MEDIA_RERANKERS[name].name, inputs, "agrees", task="reranking")

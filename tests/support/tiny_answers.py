@@ -26,7 +26,7 @@ def _with_words(tokenizer: Any) -> None:
     tokenizer.add_tokens([AddedToken(word, single_word=True) for word in ("yes", "no")])
 
 
-def _spread(model: Any, width: float, seed: int = 0) -> None:
+def spread(model: Any, width: float, seed: int = 0) -> None:
     """Weights drawn wide, so that scores differ from pair to pair by far more than the tests' tolerance."""
     import torch
 
@@ -46,7 +46,7 @@ def _text_model(folder: Path, template: str | None, make: Any, limit: int) -> Pa
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     model = make(tokenizer)
-    _spread(model, SPREAD)
+    spread(model, SPREAD)
     model.save_pretrained(folder)
     return folder
 
@@ -95,6 +95,6 @@ def qwen3_vl_answers(folder: Path, *, template: str = QWEN_TEMPLATE) -> Path:
     (folder / "chat_template.jinja").write_text(template)
     model = Qwen3VLForConditionalGeneration.from_pretrained(folder)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    _spread(model, SPREAD / 2)
+    spread(model, SPREAD / 2)
     model.save_pretrained(folder)
     return folder

@@ -2,11 +2,12 @@
 
     python video_oracle.py FOLDER_WITH_TORCHVISION|installed WORK
 
-WORK holds ``settings.json`` (name -> settings of a video processor) and a model saved by Sightline per folder of
-``models/``. It gets::
+WORK holds ``settings.json`` (name -> settings of a video processor), and an encoder saved by Sightline per folder of
+``models/`` and a reranker per folder of ``rerankers/``. It gets::
 
     processed.npz     what transformers' processors make of `films`, as NAME/FILM/FEATURE
     encoded.npz       Sentence Transformers' vectors, as FOLDER/INPUTS
+    scored.npz        its scores of `pairs`, by FOLDER
 """
 
 from __future__ import annotations
@@ -72,6 +73,26 @@ def inputs(modalities: Any) -> dict[str, list[Any]]:
     return given
 
 
+TEXT_PAIRS = [("costs of the plant", "a table of operating costs"), ("a pump", "seals")]
+
+
+def pairs(modalities: Any, *, bare: bool = False) -> list[Any]:
+    """Pairs of a reranker that hears, or else of one that sees films: `TEXT_PAIRS`, then one side, then both.
+
+    Args:
+        modalities: the reranker's.
+        bare: sounds as samples alone, at the model's rate, which is how ST takes them inside messages.
+    """
+    if "audio" in modalities:
+        values = [{"audio": clip["array"] if bare else clip} for clip in clips()]
+    else:  # frames alone: ST does not take metadata inside messages
+        frames = [films()[name][0] for name in ("short", "tall")]
+        values = [{"video": array} for array in (*frames, frames[0][::-1].copy())]
+    first, second, third = values
+    mixed = ({"text": "like this", **second}, "a pump")
+    return [*TEXT_PAIRS, ("a word", first), (second, "a word"), (third, first), mixed]
+
+
 def processed(processor: Any) -> dict[str, Any]:
     """Features of each film by a transformers video processor, sampled as it samples."""
     found = {}
@@ -93,8 +114,14 @@ def main() -> None:
     import numpy as np
     import torch
     import transformers
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
     from transformers import AutoImageProcessor, ProcessorMixin
+
+    def load(kind: Any, path: Path) -> Any:
+        model = kind(str(path), device="cpu")
+        if isinstance(model[0].processor, ProcessorMixin) and "image" in model.modalities:
+            model[0].processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+        return model
 
     torch.set_num_threads(1)
     made: dict[str, Any] = {}
@@ -105,13 +132,18 @@ def main() -> None:
     np.savez(work / "processed.npz", **made)
     vectors: dict[str, Any] = {}
     for path in sorted((work / "models").iterdir()):
-        model = SentenceTransformer(str(path), device="cpu")
-        if isinstance(model[0].processor, ProcessorMixin):
-            model[0].processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+        model = load(SentenceTransformer, path)
         for name, values in inputs(model.modalities).items():
             # One by one: of inputs whose lengths differ, each shall have the vector it has alone.
             vectors[f"{path.name}/{name}"] = np.concatenate([model.encode([value]) for value in values])
     np.savez(work / "encoded.npz", **vectors)
+    scores: dict[str, Any] = {}
+    for path in sorted((work / "rerankers").iterdir()):
+        model = load(CrossEncoder, path)
+        asked = pairs(model.modalities, bare=True)
+        raw = [model.predict([pair], activation_fn=torch.nn.Identity()) for pair in asked]
+        scores[path.name] = np.concatenate(raw)
+    np.savez(work / "scored.npz", **scores)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def pairs() -> list[Any]:
         ("costs", first),
         (second, "a page"),
         ("a", "a table"),
+        ("costs of the plant", "a table of operating costs"),
         (third, fourth),
         ("like this", {"text": "page 3", "image": third}),
     ]

@@ -83,5 +83,11 @@ def _value(model: Encoder | Reranker, batch: Batch, loss: Loss) -> float:
 
 def sees(gradients: dict[str, Tensor]) -> bool:
     """Whether gradients reach the vision tower."""
-    seen = [one for name, one in gradients.items() if "vision" in name or "visual" in name]
-    return sum(float(one.norm()) for one in seen) > 0
+    return reaches(gradients, "vision", "visual")
+
+
+def reaches(gradients: dict[str, Tensor], *parts: str) -> bool:
+    """Whether gradients reach the weights whose names have one of some parts."""
+    return any(
+        float(one.norm()) > 0 for name, one in gradients.items() if any(part in name for part in parts)
+    )
