@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.read import read_checkpoint
+from sightline.inputs.parse import parse
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
 from sightline.modules.heads import Dense
@@ -21,12 +23,12 @@ from sightline.modules.router import Router, RoutingTable
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BatchBuilder
 from sightline.training.engine import Engine
-from sightline.training.frozen import FrozenVectors, routes_of
+from sightline.training.frozen import FrozenVectors
 from sightline.training.limits import Limits
 from sightline.training.rows import choose_columns
 from sightline.training.step import Step
 from sightline.training.trainer import Trainer
-from sightline.types import Batch, Embeddings, MicroBatch
+from sightline.types import Batch, Cost, MicroBatch
 from support import tiny_models
 
 ROWS = [
@@ -69,16 +71,15 @@ def make_batch(encoder: Encoder, rows: range = range(24), budget: int = 40) -> B
     return made["batch"]
 
 
-def passes(model: nn.Module) -> list[tuple[str, bool, bool]]:
-    """Route, with graph, in training mode, of each forward pass from now on."""
+def passes(towers: Mapping[str, nn.Module]) -> list[tuple[str, bool, bool]]:
+    """Name, with graph, in training mode, of each forward pass of a tower from now on."""
     seen: list[tuple[str, bool, bool]] = []
+    for name, tower in towers.items():
 
-    def note(module: Encoder, given: Any) -> None:
-        route = given[0].features["route"]
-        tower = module.parts[0].sub_modules[route]
-        seen.append((route, torch.is_grad_enabled(), tower[0].training))
+        def note(module: nn.Module, _: Any, name: str = name) -> None:
+            seen.append((name, torch.is_grad_enabled(), module.training))
 
-    model.register_forward_pre_hook(note)
+        tower.register_forward_pre_hook(note)
     return seen
 
 
@@ -108,8 +109,8 @@ def test_frozen_towers_are_run_once_in_eval_mode_and_without_graph(
 ) -> None:
     encoder = make_dual("document")
     engine = Engine(InfoNCE(), TrainingArguments(output_dir=str(tmp_path), step_mode="cached"))
-    seen = passes(encoder)
     batch = make_batch(encoder)
+    seen = passes({name: parts[0] for name, parts in encoder.parts[0].routes().items()})
     documents = sum(one.features["route"] == "document" for one in batch.micro_batches)
     queries = len(batch.micro_batches) - documents
     for _ in range(3):
@@ -134,7 +135,7 @@ def test_a_vector_stays_the_same_in_other_company(make_dual: Callable) -> None:
         batch = make_batch(encoder, budget=budget)
         for one in batch.micro_batches:
             if vectors.covers(one):
-                values = vectors.embed(batch, one, encoder).values
+                values = vectors.embed(batch, one).values
                 for index, value in zip(one.indices.tolist(), values, strict=True):
                     assert torch.equal(found.setdefault(index, value), value)
 
@@ -145,17 +146,17 @@ def test_changed_weights_are_noticed(make_dual: Callable) -> None:
     vectors.rest(encoder)
     batch = make_batch(encoder)
     one = next(one for one in batch.micro_batches if vectors.covers(one))
-    before = vectors.embed(batch, one, encoder).values
+    before = vectors.embed(batch, one).values
     assert vectors.reused == 0
     tower = encoder.parts[0].sub_modules["document"]
     with torch.no_grad():
         tower[-1].linear.weight.mul_(2)
-    changed = vectors.embed(batch, one, encoder).values
+    changed = vectors.embed(batch, one).values
     assert vectors.reused == 0
     assert not torch.allclose(changed, before)
     with torch.no_grad():
         tower[-1].linear.weight.div_(2)
-    assert torch.equal(vectors.embed(batch, one, encoder).values, before)
+    assert torch.equal(vectors.embed(batch, one).values, before)
     assert vectors.reused == len(one)
 
 
@@ -167,35 +168,44 @@ def test_memory_is_bounded(make_dual: Callable) -> None:
     for _ in range(2):
         for one in batch.micro_batches:
             if vectors.covers(one):
-                vectors.embed(batch, one, encoder)
+                vectors.embed(batch, one)
     assert vectors.reused == 5
 
 
-def test_a_tower_with_a_trained_part_is_not_frozen(make_dual: Callable) -> None:
+def test_of_a_tower_with_a_trained_part_the_rest_is_frozen(make_dual: Callable) -> None:
     encoder = make_dual("document")
-    encoder.parts[0].sub_modules["document"][-1].requires_grad_(True)
+    tower = encoder.parts[0].sub_modules["document"]
+    tower[-1].requires_grad_(True)
     vectors = FrozenVectors()
     vectors.rest(encoder)
-    assert not any(vectors.covers(one) for one in make_batch(encoder).micro_batches)
-    assert encoder.parts[0].sub_modules["document"].training
+    documents = [one for one in make_batch(encoder).micro_batches if one.features["route"] == "document"]
+    assert not any(vectors.covers(one) for one in documents)
+    assert all(vectors.begins(one) for one in documents)
+    assert (tower[0].training, tower[-1].training) == (False, True)
+    tower.requires_grad_(True)
+    vectors.rest(encoder)
+    assert not any(vectors.begins(one) for one in documents), "what is trained from now on is noticed"
 
 
-def test_token_vectors_and_fused_items() -> None:
-    fused = MicroBatch({"route": "image=i:image+text=t:text", "fused": True}, torch.arange(1), None)  # type: ignore[arg-type]
-    assert routes_of(fused) == {"i", "t"}
-    assert routes_of(MicroBatch({"route": ""}, torch.arange(1), None)) == set()  # type: ignore[arg-type]
+def test_items_that_go_through_several_routes(tiny: Callable[[str], Path]) -> None:
+    """A fused item's vector is kept if all its routes are frozen."""
+    parts = [read_checkpoint(tiny("bert"), LoadOptions()).parts for _ in range(2)]
+    router = Router({"text": parts[0], "other": parts[1]}, RoutingTable(routes=("text", "other")))
+    encoder = Encoder([router])
+    own = parts[0][0].processor(parse("a pump"), role=None, prompt=None).values  # type: ignore[union-attr]
+    features = {f"text/{name}": value.unsqueeze(0) for name, value in own.items()}
+    features |= {f"image/{name}": value.unsqueeze(0) for name, value in own.items()}
+    fused = MicroBatch(
+        features | {"route": "text=text:text+image=other:text", "fused": True, "modality": "image+text"},
+        torch.arange(1), Cost(8),
+    )  # fmt: skip
+    router.table = replace(router.table, fusion={"text": 1.0, "image": 1.0})
     vectors = FrozenVectors()
-    tower = nn.Linear(1, 1).requires_grad_(False)
-    vectors._towers = {"t": [tower]}
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
-    given = Embeddings(torch.randn(2, 3, 4), mask)
-    one = MicroBatch({"route": "t"}, torch.tensor([1, 0]), None)  # type: ignore[arg-type]
-    batch = Batch([one], torch.arange(2), torch.zeros(1, 1), ("query",), identities_N=torch.tensor([7, 9]))
-    for _ in range(2):
-        found = vectors.embed(batch, one, lambda _: given)
-        assert torch.equal(found.mask, mask)
-        assert torch.equal(found.values[mask], given.values[mask])
-    assert vectors.reused == 2
+    for trained, frozen in ((("other",), False), ((), True)):
+        for name, tower in router.sub_modules.items():
+            tower.requires_grad_(name in trained)
+        vectors.rest(encoder)
+        assert vectors.covers(fused) is frozen
 
 
 def test_a_run_uses_them_and_a_resumed_one_too(

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -70,6 +71,24 @@ def test_the_loss_falls_and_every_part_is_logged(
         assert entry["tokens"] > 24
         assert entry["passes"] >= 2
         assert entry["embedded_twice"] == 0
+
+
+def test_under_three_percent_of_mixed_lengths_is_padding(make_encoder: Callable, tmp_path: Path) -> None:
+    """64 triplets of 5 to 400 words a step, by the default plan, of a model that does not run without padding."""
+    random = Random(7)
+    rows = [
+        {name: f"{number} " + "pump " * random.randint(4, 399) for name in ("anchor", "positive", "negative")}
+        for number in range(128)
+    ]
+    encoder = make_encoder()
+    assert not encoder.packed_groups
+    args = maker(tmp_path, per_device_train_batch_size=64, num_train_epochs=1)()
+    trainer = Trainer(encoder, InfoNCE(), train_dataset=rows, args=args)
+    trainer.train()
+    assert trainer.args.token_budget is None
+    assert len(history(trainer, "padding")) == 2
+    assert max(history(trainer, "padding")) < 0.03
+    assert min(history(trainer, "padding")) > 0
 
 
 @pytest.mark.parametrize("mode", ["direct", "cached", "auto"])

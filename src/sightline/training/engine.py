@@ -34,7 +34,7 @@ from sightline.training.recovery import (
     too_large_held_out,
 )
 from sightline.training.samples import Sample
-from sightline.training.step import Step, device_of, held_out
+from sightline.training.step import Step, device_of, held_out, wanted
 from sightline.training.weights import is_sharded
 from sightline.training.window import LogWindow
 from sightline.types import Batch
@@ -79,15 +79,30 @@ class Engine:
         self._steps = 0
         self._compiled = False
         self._frozen = FrozenVectors()
+        self._restored = False  # what may be kept is what an earlier process of the run chose
         self._last: tuple[Batch, int]  # as planned, and how many graphs were kept
 
     def prepare(
-        self, model: nn.Module, collate: Collate, samples: Sequence[Sample], items_per_batch: int
+        self,
+        model: nn.Module,
+        collate: Collate,
+        samples: Sequence[Sample],
+        items_per_batch: int,
+        items_in_all: int | None = None,
     ) -> None:
-        """Measures and plans, before any batch is made; see `MemoryPlan.prepare`."""
+        """Measures and plans, before any batch is made; see `MemoryPlan.prepare`.
+
+        ``items_in_all``, where it is known, tells how many vectors will be kept of what is frozen.
+        """
         training = model.training
         model.train()
         self._plan.prepare(model, collate, samples, items_per_batch)
+        if device_of(model).type == "cpu":  # elsewhere they lie in another memory than the plan is about
+            typical = [collate([one.features], [0]) for one in samples if one.typical]
+            expected = self._frozen.expected_bytes(model, typical, items_in_all, self.args.autocast)
+            room = self._plan.set_aside(expected)
+            if expected and not self._restored:
+                self._frozen.limit = room
         model.train(training)
 
     def assume(self) -> None:
@@ -138,7 +153,7 @@ class Engine:
             self._make_smaller(model, attempt)
         batch, kept = self._last
         self._steps += 1
-        twice = sum(not self._frozen.covers(one) for one in batch.micro_batches[kept:])
+        twice = sum(not self._frozen.covers(one, self.args.autocast) for one in wanted(batch)[kept:])
         self._window.add(attempt.result, batch, twice=twice, share=share)
         if self._steps == 1:
             device = device_of(model)
@@ -213,13 +228,19 @@ class Engine:
         self._counted = now
 
     def state(self) -> dict[str, Any]:
-        """What decides the micro-batches, and so the order in which numbers are added; for a checkpoint."""
-        return self._plan.state()
+        """What decides the micro-batches, and so the order in which numbers are added; for a checkpoint.
+
+        Whether a frozen vector is kept or computed again, in other company, is to be seen in its last bits.
+        """
+        return self._plan.state() | {"frozen_bytes": self._frozen.limit}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes up the plan that `state` told of, whatever memory is free now."""
         if state:
             self.limits.set(state["token_budget"], state["max_items"])
+            if "frozen_bytes" in state:  # not in checkpoints of earlier versions
+                self._frozen.limit = state["frozen_bytes"]
+                self._restored = True
 
     def save(self, folder: Path) -> None:
         """Writes what `state` has no room for into a checkpoint."""

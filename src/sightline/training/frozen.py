@@ -1,36 +1,46 @@
-"""Towers without trainable weights: they run in eval mode, without graph, and once per item.
+"""What no trained weight has a part in: it runs in eval mode, without graph, and once per item.
 
-A tower is a route of a `Router` with everything behind it, from the features to the vector. If none of its weights
-is trained, an item's vector stays the same for the whole run, so it is kept by the item's content, role and prompt
-and by the weights it came from, and taken from there in later epochs. For that to change nothing, a frozen tower
-runs in eval mode: its dropout is off, as that of a teacher is.
+As far as no trained weight has a part in what a model makes of an item (see `training.ways`), that stays the same for
+the whole run. So it is kept by the item's content, role and prompt and by the weights it came from, and taken from
+there in later epochs:
 
-A route with a frozen backbone and a trainable head is no frozen tower: its backbone runs without graph, because
-autograd records nothing for it, but anew in each epoch and in training mode.
+- of a tower that is frozen up to the vector (a route of a `Router`, or one side of a dual encoder), the vector;
+- of a frozen backbone under trained heads, and of a dual encoder's tower under its trained projection, what these
+  read: pooled hidden states, or those of each token.
+
+For that to change nothing, what is frozen runs in eval mode: its dropout is off, as that of a teacher is.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sightline.inputs.roles import EXPANSION
+from sightline.models.anatomy import embeddings_of
 from sightline.models.encoder import Encoder
-from sightline.modules.router import FUSED, Router
+from sightline.modules.heads import POOLED
+from sightline.training.kinds import kind
+from sightline.training.random_state import undisturbed
+from sightline.training.ways import Way, chains, computing_in, is_trained, run, way_of
 from sightline.training.weights import Replicated
 from sightline.types import Batch, Embeddings, MicroBatch
 
 # Vectors that are kept at most; beyond it items are embedded anew in each epoch.
 LIMIT_BYTES = 2**30
 FILE = "frozen_vectors.safetensors"
+_TOKENS, _MASK = "token_embeddings", "attention_mask"
 
 
 class FrozenVectors:
-    """Vectors of the items that frozen towers embed.
+    """What the frozen beginnings of a model's ways give of items.
 
     Args:
         limit: bytes kept at most.
@@ -44,45 +54,74 @@ class FrozenVectors:
         self.reused = 0
         self._vectors: dict[tuple[str, int], Tensor] = {}
         self._bytes = 0
-        self._towers: dict[str, list[nn.Module]] = {}
+        self._encoder: Encoder | None = None
+        self._trained: tuple[bool, ...] = ()
+        self._ways: dict[str, Way] = {}
         self._prints: dict[str, tuple[tuple[tuple[int, int], ...], str]] = {}
 
     def rest(self, model: nn.Module) -> None:
-        """Finds the towers that are frozen now, and puts them into eval mode."""
-        self._towers = {name: parts for name, parts in towers(model).items() if not is_trained(parts)}
-        for parts in self._towers.values():
-            for part in parts:
+        """Finds what is frozen now, and puts the modules that are so as a whole into eval mode."""
+        inner = model.module if isinstance(model, Replicated) else model
+        if not isinstance(inner, Encoder):
+            self._encoder = None
+            return
+        trained = tuple(weight.requires_grad for weight in inner.parameters())
+        if inner is not self._encoder or trained != self._trained:
+            self._encoder, self._trained = inner, trained
+            self._ways.clear()
+            self._prints.clear()
+        for chain in chains(inner):
+            for part in takewhile(lambda part: not is_trained(part), chain):
                 part.eval()
 
-    def covers(self, micro_batch: MicroBatch) -> bool:
-        """Whether frozen towers alone embed the micro-batch."""
-        names = routes_of(micro_batch)
-        return bool(names) and names <= self._towers.keys()
+    def covers(self, micro_batch: MicroBatch, autocast: torch.dtype | None = None) -> bool:
+        """Whether the vectors of a micro-batch are frozen as they are."""
+        way = self._way(micro_batch, autocast)
+        return bool(way.frozen) and not way.rest
 
-    @torch.no_grad()
-    def embed(
-        self, batch: Batch, micro_batch: MicroBatch, forward: Callable[[MicroBatch], Embeddings]
-    ) -> Embeddings:
-        """The vectors of a micro-batch that `covers` is true of; those not known are computed and kept.
+    def begins(self, micro_batch: MicroBatch, autocast: torch.dtype | None = None) -> bool:
+        """Whether the first modules that a micro-batch goes through are frozen."""
+        return bool(self._way(micro_batch, autocast).frozen)
+
+    def embed(self, batch: Batch, micro_batch: MicroBatch, autocast: torch.dtype | None = None) -> Embeddings:
+        """The vectors of a micro-batch that `begins` is true of; the frozen part is computed where it is not known.
 
         Args:
             batch: where the micro-batch stands.
             micro_batch: of some of its items.
-            forward: embeds it.
+            autocast: type the model computes in.
+
+        Returns:
+            as of the model, with a graph of the modules that are trained unless gradients are off.
         """
-        if batch.identities_N is None:
-            return forward(micro_batch)
-        weights = "+".join(self._fingerprint(name) for name in sorted(routes_of(micro_batch)))
-        keys = [(weights, int(identity)) for identity in batch.identities_N[micro_batch.indices]]
+        encoder, way = self._encoder, self._way(micro_batch, autocast)
+        assert encoder is not None
+        device = encoder.device
+        moved = micro_batch.to(device, non_blocking=True)
+        identities_n = None if batch.identities_N is None else batch.identities_N[micro_batch.indices]
+        with computing_in(autocast, device):
+            found = self._frozen_part(way, moved, identities_n, device)
+            if not way.rest:
+                return embeddings_of(found)
+            return encoder.run(found, way.rest, moved)
+
+    def _frozen_part(
+        self, way: Way, moved: MicroBatch, identities_n: Tensor | None, device: torch.device
+    ) -> dict[str, Any]:
+        """The features behind the frozen modules."""
+        if identities_n is None:
+            return run(way.frozen, dict(moved.features))
+        weights = self._fingerprint(way, kind(moved))
+        keys = [(weights, int(identity)) for identity in identities_n]
         known = [self._vectors.get(key) for key in keys]
-        device = next(
-            p.device for parts in self._towers.values() for part in parts for p in part.parameters()
-        )
         found = [vector for vector in known if vector is not None]
         self.reused += len(found)
         if len(found) == len(keys):
-            return _stacked(found, device)
-        rows = list(_rows(forward(micro_batch)))
+            return _features_of(way, moved, found, device)
+        features = run(way.frozen, dict(moved.features))
+        rows = _rows(way, moved, features)
+        if rows is None:
+            return features
         for place, key in enumerate(keys):
             vector = known[place]
             if vector is None:
@@ -90,7 +129,41 @@ class FrozenVectors:
             else:
                 # The one that was used before: in another micro-batch its last bits differ.
                 rows[place] = vector
-        return _stacked(rows, device)
+        return _features_of(way, moved, rows, device)
+
+    def expected_bytes(
+        self,
+        model: nn.Module,
+        typical: Sequence[MicroBatch],
+        items: int | None,
+        autocast: torch.dtype | None = None,
+    ) -> int:
+        """What will be kept of a run's items, as far as some of them tell.
+
+        Args:
+            model: on its device, in no wrapper.
+            typical: items as they come, each alone in a micro-batch.
+            items: how many the run has; None where nobody knows.
+            autocast: type the model computes in.
+        """
+        self.rest(model)
+        measured: dict[str, tuple[int, int]] = {}  # by kind: bytes of an item, and its rows
+        total = 0.0
+        for micro_batch in typical:
+            way, name = self._way(micro_batch, autocast), kind(micro_batch)
+            if self._encoder is None or not way.frozen:
+                continue
+            device, tokens = self._encoder.device, max(1, micro_batch.cost.tokens)
+            if name not in measured:
+                with undisturbed(device), computing_in(autocast, device):
+                    moved = micro_batch.to(device)
+                    rows = _rows(way, moved, run(way.frozen, dict(moved.features))) or [torch.zeros(0)]
+                measured[name] = rows[0].nbytes, tokens if rows[0].ndim == 2 else 0
+            size, of_tokens = measured[name]
+            total += size * tokens / of_tokens if of_tokens else size
+        if not total:
+            return 0
+        return self.limit if items is None else min(self.limit, round(total / len(typical) * items))
 
     def save(self, folder: Path) -> None:
         """Writes the vectors, so that a resumed run uses them to the last bit; nothing where there are none."""
@@ -112,9 +185,23 @@ class FrozenVectors:
             self._vectors[key] = vector.to("cpu", copy=True)
             self._bytes += vector.nbytes
 
-    def _fingerprint(self, name: str) -> str:
-        """Hash of a tower's weights, computed again when one may have changed."""
-        tensors = [tensor for part in self._towers[name] for tensor in part.state_dict().values()]
+    def _way(self, micro_batch: MicroBatch, autocast: torch.dtype | None) -> Way:
+        """How far what a micro-batch goes through is frozen; looked into once per kind."""
+        if self._encoder is None or micro_batch.layers or micro_batch.projected:
+            return Way((), ())
+        name = kind(micro_batch)
+        if name not in self._ways:
+            self._ways[name] = way_of(self._encoder, micro_batch, autocast, self._encoder.device)
+        return self._ways[name]
+
+    def _fingerprint(self, way: Way, name: str) -> str:
+        """Hash of the weights behind a way's frozen part, computed again when one may have changed."""
+        tensors = [
+            tensor
+            for part in way.frozen
+            for tensor in part.state_dict(keep_vars=True).values()
+            if not tensor.requires_grad  # a dual encoder's other side is trained, and has no part in it
+        ]
         marks = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
         if name not in self._prints or self._prints[name][0] != marks:
             digest = hashlib.blake2b(name.encode(), digest_size=8)
@@ -124,39 +211,32 @@ class FrozenVectors:
         return self._prints[name][1]
 
 
-def towers(model: nn.Module) -> dict[str, list[nn.Module]]:
-    """Route -> its modules and those behind the router; empty for a model without routes."""
-    inner = model.module if isinstance(model, Replicated) else model
-    if not isinstance(inner, Encoder) or not isinstance(inner.parts[0], Router):
-        return {}
-    return {name: [*parts, *inner.parts[1:]] for name, parts in inner.parts[0].routes().items()}
+def _rows(way: Way, moved: MicroBatch, features: dict[str, Any]) -> list[Tensor] | None:
+    """(D,) per item, or (T, D) of its own tokens; None where they alone do not tell all that the rest reads."""
+    if not way.rest:
+        found = embeddings_of(features)
+        return list(found.values) if found.mask is None else found.tokens()
+    if POOLED in features:
+        return None if way.reads_tokens() else list(features[POOLED])
+    mask: Tensor | None = moved.features.get(_MASK)
+    tokens: Tensor = features[_TOKENS]
+    # Tokens of a query's expansion have vectors though the mask leaves them out.
+    if mask is None or mask.shape != tokens.shape[:2] or EXPANSION in features:
+        return None
+    if features[_MASK] is not moved.features[_MASK]:
+        return None  # a part has made another one
+    return Embeddings(tokens, mask.bool()).tokens()
 
 
-def is_trained(parts: Sequence[nn.Module]) -> bool:
-    """Whether any weight is."""
-    return any(weight.requires_grad for part in parts for weight in part.parameters())
-
-
-def routes_of(micro_batch: MicroBatch) -> set[str]:
-    """The routes a micro-batch goes through; several for fused items, none for a model without routes."""
-    route = micro_batch.features.get("route") or ""
-    if not micro_batch.features.get("fused"):
-        return {route} if route else set()
-    return {call.split("=")[1].split(":")[0] for call in route.split(FUSED)}
-
-
-def _rows(embeddings: Embeddings) -> list[Tensor]:
-    """(D,) per item, or (T, D) of its own tokens."""
-    if embeddings.mask is None:
-        return list(embeddings.values)
-    return [values[mask] for values, mask in zip(embeddings.values, embeddings.mask, strict=True)]
-
-
-def _stacked(rows: Sequence[Tensor], device: torch.device) -> Embeddings:
-    rows = [row.to(device) for row in rows]
+def _features_of(way: Way, moved: MicroBatch, rows: Sequence[Tensor], device: torch.device) -> dict[str, Any]:
+    """The features behind the frozen modules, out of what was kept of each item."""
+    rows = [row.to(device, non_blocking=True) for row in rows]
     if rows[0].ndim == 1:
-        return Embeddings(torch.stack(rows))
-    masks = [row.new_ones(1, len(row), dtype=torch.bool) for row in rows]
-    return Embeddings.concatenate(
-        [Embeddings(row.unsqueeze(0), mask) for row, mask in zip(rows, masks, strict=True)]
-    )
+        return moved.features | {POOLED: torch.stack(rows)}
+    if not way.rest:
+        found = Embeddings.ragged(rows)
+        return moved.features | {_TOKENS: found.values, _MASK: found.mask}
+    mask_nT = moved.features[_MASK].bool()
+    tokens_nTD = rows[0].new_zeros(*mask_nT.shape, rows[0].shape[1])
+    tokens_nTD[mask_nT] = torch.cat(rows)
+    return moved.features | {_TOKENS: tokens_nTD}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 CPU_TOKENS, GPU_TOKENS = 2_048, 32_768
 # No budget is chosen below this; memory that does not last for it lasts for little.
 LEAST_TOKENS = 64
-# A micro-batch's graph takes at most this share of the room: the rest of the room is for those that are kept.
+# A micro-batch's graph takes at most this share of the room: the rest of the room is for those that are kept. So do
+# the vectors of what is frozen.
 LARGEST_SHARE = 0.25
 # Share of free memory that is used. A GPU's allocator fails in time; a machine without memory ends processes.
 CPU_SHARE, GPU_SHARE = 0.7, 0.9
@@ -66,7 +67,7 @@ class Account:
     Attributes:
         allowed: what the process may take in all.
         base: what it takes besides graphs and working tensors: weights, their gradients, the optimizer's
-            values, the loss's own, and the batches that wait.
+            values, the loss's own, the batches that wait, and the vectors kept of what is frozen.
     """
 
     allowed: float
@@ -128,6 +129,14 @@ class MemoryPlan:
         self._open_account(model, items_per_batch)
         if self.limits.token_budget is None and self.limits.max_items is None:
             self.limits.set(self._token_budget(device), None)
+
+    def set_aside(self, wanted: int) -> int:
+        """Takes room for what is held besides graphs, after `prepare`; how many bytes, a share of the room at most."""
+        assert self.account is not None
+        given = round(min(wanted, LARGEST_SHARE * max(0.0, self.account.room)))
+        self.account = replace(self.account, base=self.account.base + given)
+        self.room = max(0.0, self.account.room)
+        return given
 
     def assume(self) -> None:
         """Sets a token budget that suits most models, if the run leaves it open."""

@@ -238,14 +238,20 @@ class RowSource:
 
     def items_per_batch(self, size: int) -> int:
         """How many items a batch of ``size`` rows has at most, as far as some rows tell."""
-        found = []
-        for rows in self.training.values():
-            numbers: Sequence[int] = range(1) if isinstance(rows, Stream) else self.usable(rows)
-            count = size if isinstance(rows, Stream) else min(size, len(numbers))
-            typical = numbers[:: max(1, len(numbers) // TYPICAL)][:TYPICAL] if self._of_pairs else []
-            some = [rows[number] for number in typical]
-            found.append(count * self.builder(rows).row_reader.width(some, count))
-        return max(found)
+        return max(self._items(rows, size) for rows in self.training.values())
+
+    def items_in_all(self) -> int | None:
+        """How many items the training datasets have at most; None where one of them is a stream."""
+        if any(isinstance(rows, Stream) for rows in self.training.values()):
+            return None
+        return sum(self._items(rows, len(rows)) for rows in self.training.values() if isinstance(rows, Rows))
+
+    def _items(self, rows: Rows | Stream, size: int) -> int:
+        """Items of so many rows of a dataset, at most."""
+        numbers: Sequence[int] = range(1) if isinstance(rows, Stream) else self.usable(rows)
+        count = size if isinstance(rows, Stream) else min(size, len(numbers))
+        typical = numbers[:: max(1, len(numbers) // TYPICAL)][:TYPICAL] if self._of_pairs else []
+        return count * self.builder(rows).row_reader.width([rows[number] for number in typical], count)
 
     def labels(self) -> dict[str, list[int]]:
         """The labels of the training datasets that have some, by which batches can be grouped.

@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +51,7 @@ class Step:
         autocast: type the model computes in, e.g. ``torch.bfloat16``; None for its weights'. The loss is
             always computed in float32.
         ranks: the processes that train together. The loss compares the items of all of them.
-        frozen: embeds what frozen towers do, once and without graph.
+        frozen: runs what is frozen of the model, once per item and without graph.
     """
 
     kept: int | None = None
@@ -112,21 +111,19 @@ class Step:
     ) -> dict[str, Tensor]:
         """Adds this rank's part of the gradient to its own parameters."""
         micro_batches = wanted(batch)
-        extra = bool(batch.layers) or bool(batch.projected)
         kept = len(micro_batches) if self.kept is None else min(self.kept, len(micro_batches))
 
         outputs: list[Embeddings] = []
         states: dict[int, RandomState] = {}
         with self.ranks.together("embedding"):
             for number, micro_batch in enumerate(ahead(micro_batches, device)):
-                if self.frozen is not None and not extra and self.frozen.covers(micro_batch):
-                    embed = partial(forward, model, autocast=self.autocast)
-                    outputs.append(self.frozen.embed(batch, micro_batch, embed))
+                if self.frozen is not None and self.frozen.covers(micro_batch, self.autocast):
+                    outputs.append(self.frozen.embed(batch, micro_batch, self.autocast))
                     continue
                 with torch.set_grad_enabled(number < kept):
                     if number >= kept:
                         states[number] = RandomState.of(device)
-                    outputs.append(forward(model, micro_batch, self.autocast))
+                    outputs.append(self._embed(model, batch, micro_batch))
         after = RandomState.of(device)
 
         cut = [Embeddings(output.values.detach(), output.mask) for output in outputs]
@@ -145,11 +142,17 @@ class Step:
                     again = next(second)
                     states[number].restore()
                     with torch.enable_grad():
-                        output = forward(model, again, self.autocast)
+                        output = self._embed(model, batch, again)
                 _backward(output, gradient[micro_batch.indices.to(device)])
                 outputs[number] = Embeddings(output.values.detach())  # its graph is spent
         after.restore()
         return parts
+
+    def _embed(self, model: nn.Module, batch: Batch, micro_batch: MicroBatch) -> Embeddings:
+        """The vectors of a micro-batch; what is frozen of the model runs without graph, and once per item."""
+        if self.frozen is not None and self.frozen.begins(micro_batch, self.autocast):
+            return self.frozen.embed(batch, micro_batch, self.autocast)
+        return forward(model, micro_batch, self.autocast)
 
 
 @torch.no_grad()

@@ -185,7 +185,9 @@ class Trainer(LastingTrainer):
             self._engine.assume()  # the weights come to the device when they are sharded, after this
         else:
             items = source.items_per_batch(self._train_batch_size)
-            self._engine.prepare(self.model, self.model.collate, source.samples(), items)
+            self._engine.prepare(
+                self.model, self.model.collate, source.samples(), items, source.items_in_all()
+            )
         self._engine.compile(self.model)
         # accelerate would shard the batches once more, and repeat rows to make the last one even.
         return prepare_data_loader(source.training_loader(order), num_processes=1, process_index=0)
