@@ -107,6 +107,28 @@ def test_prompts_of_the_encoders(make: Callable[..., Encoder]) -> None:
     assert Encoder.from_routes(routes, prompts={"query": "q: "}).prompts == {"query": "q: "}
 
 
+def test_the_default_prompt_of_the_encoders(make: Callable[..., Encoder], tmp_path: Path) -> None:
+    prompts = {"find": "find: ", "page": "page: "}
+    first, second = (make("bert", prompts=prompts, default_prompt_name="find") for _ in range(2))
+    wanted = first.encode(TEXTS).values
+    routes = {"query": first, "document": second, "image": make("vit")}
+    encoder = Encoder.from_routes(routes, default="document")
+    assert encoder.default_prompt_name == "find"
+    for found in (encoder.encode(TEXTS), encoder.encode_query(TEXTS), encoder.encode_document(TEXTS)):
+        assert torch.allclose(found.values, wanted, atol=1e-6)
+    encoder.save_pretrained(tmp_path / "saved")
+    assert Encoder.from_pretrained(tmp_path / "saved", device="cpu").default_prompt_name == "find"
+    for other in ("page", None):
+        second.default_prompt_name = other
+        with pytest.raises(
+            ConfigError, match=rf"'query' 'find', 'document' {other!r}.*give default_prompt_name="
+        ):
+            Encoder.from_routes(routes, default="document")
+    chosen = Encoder.from_routes(routes, default="document", default_prompt_name="page")
+    assert chosen.default_prompt_name == "page"
+    assert Encoder.from_routes(routes, default="document", prompts={}).default_prompt_name is None
+
+
 @pytest.mark.parametrize(
     ("routes", "options", "words"),
     [

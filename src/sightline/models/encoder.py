@@ -154,23 +154,23 @@ class Encoder(Projected):
         fusion: Mapping[str, float] | None = None,
         dim: int | None = None,
         prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
     ) -> Encoder:
         """Composes encoders into one: a route per modality, per role, or for both together.
 
         Args:
             routes: name -> encoder, which is taken over, not copied; see `models.routing.compose` for names.
             mappings, default, fusion, dim: see there.
-            prompts: in place of the encoders' own.
+            prompts, default_prompt_name: in place of the encoders' own.
 
         Raises:
             ConfigError: encoders that cannot be composed, or compared; says why and what to do.
         """
         router = compose(routes, mappings=mappings, default=default, fusion=fusion, dim=dim)
-        own = merged_prompts(routes, given=prompts)
+        own = merged_prompts(routes, given=prompts, default=default_prompt_name)
         first = next(iter(routes.values()))
-        encoder = cls([router], prompts=own, similarity_fn_name=first.similarity_fn_name)
+        encoder = cls([router], **own, similarity_fn_name=first.similarity_fn_name)
         encoder.name_or_path = " + ".join(dict.fromkeys(one.name_or_path for one in routes.values()))
-        match_types(list(encoder.parts))
         return encoder.to(first.device).train(first.training)
 
     # What the model takes and gives

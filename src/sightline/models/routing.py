@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -23,6 +23,7 @@ class Composable(Protocol):
 
     parts: nn.ModuleList
     prompts: dict[str, str]
+    default_prompt_name: str | None
 
 
 def compose(
@@ -71,6 +72,7 @@ def compose(
     except CheckpointError as error:
         raise ConfigError(str(error)) from error
     _check_reach(router)
+    match_types([router])
     return router
 
 
@@ -86,29 +88,41 @@ def match_types(parts: Sequence[nn.Module]) -> None:
 
 
 def merged_prompts(
-    routes: Mapping[str, Composable], *, given: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """The prompts of all routes in one.
+    routes: Mapping[str, Composable], *, given: Mapping[str, str] | None = None, default: str | None = None
+) -> dict[str, Any]:
+    """The prompts of all routes in one: the encoder's arguments ``prompts`` and ``default_prompt_name``.
 
     Args:
         routes: name -> model.
-        given: those to take in their place.
+        given: prompts to take in their place.
+        default: the default prompt's name to take in place of theirs.
 
     Raises:
-        ConfigError: two routes have another text under one name.
+        ConfigError: two routes have another text under one name, or of those with prompts some have another default.
     """
-    if given is not None:
-        return dict(given)
     found: dict[str, tuple[str, str]] = {}
     for route, model in routes.items():
-        for name, text in model.prompts.items():
+        for name, text in model.prompts.items() if given is None else ():
             other, known = found.setdefault(name, (route, text))
             if known != text:
                 raise ConfigError(
                     f"the routes {other!r} and {route!r} have different prompts {name!r}: {known!r} and {text!r}; a "
                     "model has one text for each name: give prompts="
                 )
-    return {name: text for name, (_, text) in found.items()}
+    prompts = {name: text for name, (_, text) in found.items()} if given is None else dict(given)
+    # A default that is not among the prompts counts no more; a model without any has no say.
+    own = {
+        route: model.default_prompt_name if model.default_prompt_name in prompts else None
+        for route, model in routes.items()
+        if model.prompts
+    }
+    if default is None and len(set(own.values())) > 1:
+        told = ", ".join(f"{route!r} {name!r}" for route, name in own.items())
+        raise ConfigError(
+            f"the routes use different prompts where none is named ({told}), and a model has one for all: give "
+            "default_prompt_name="
+        )
+    return {"prompts": prompts, "default_prompt_name": default or next(iter(own.values()), None)}
 
 
 def _key(key: RouteKey) -> RouteKey:

@@ -90,7 +90,11 @@ def load_encoder(recipe: Recipe) -> Encoder:
                 name: Encoder.from_pretrained(path, **loading(recipe)) for name, path in config.routes.items()
             }
             encoder = Encoder.from_routes(
-                routes, dim=config.dim, fusion=config.fusion, prompts=config.prompts
+                routes,
+                dim=config.dim,
+                fusion=config.fusion,
+                prompts=config.prompts,
+                default_prompt_name=config.default_prompt_name,
             )
         except ConfigError as error:
             raise ConfigError(f"{recipe.source}: model.routes: {error}") from None
@@ -127,10 +131,6 @@ def _check_settings(recipe: Recipe) -> None:
     if named:
         raise ConfigError(
             f'{recipe.source}: {named[0]} is for a reranker; set model.kind = "reranker", or remove it'
-        )
-    if config.routes and config.default_prompt_name is not None:
-        raise ConfigError(
-            f"{recipe.source}: model.default_prompt_name is for a single model; remove it, or model.routes"
         )
 
 
