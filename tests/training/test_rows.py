@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
+import pyarrow
 import pytest
 from PIL import Image
 
 from sightline.errors import ConfigError, DataError
+from sightline.losses.contrastive import InfoNCE
+from sightline.training.arguments import TrainingArguments
 from sightline.training.rows import Columns, as_rows, choose_columns
+from sightline.training.source import RowSource
+from sightline.training.undecoded import undecoded
 
 ROWS = [{"anchor": "a", "positive": "b"}, {"anchor": "c", "positive": "d"}]
 
@@ -39,6 +47,69 @@ def test_images_of_a_dataset_are_not_decoded(tmp_path: Path) -> None:
     assert row["pages"] == [{"bytes": stream.getvalue(), "path": None}]
     (_, row) = as_rows(dataset.with_format("numpy"))[0]
     assert row["page"]["path"] == str(path)
+
+
+RAW = {"bytes": b"no medium", "path": None}
+TEXT = datasets.Value("string")
+MEDIA = {"image": datasets.Image(), "audio": datasets.Audio(), "video": datasets.Video()}
+
+
+def nested(kind: str) -> list[tuple[Any, Any]]:
+    """Features with media of a kind, each with a cell."""
+    medium = MEDIA[kind]
+    struct, cell = {kind: medium, "text": TEXT}, {kind: RAW, "text": "a"}
+    part = {"type": TEXT, "text": TEXT, kind: medium}
+    chat = datasets.List({"role": TEXT, "content": datasets.List(part)})
+    parts = [{"type": "text", "text": "a", kind: None}, {"type": kind, "text": None, kind: RAW}]
+    return [
+        (medium, RAW),
+        (datasets.List(medium), [RAW, RAW]),
+        (datasets.LargeList(medium), [RAW]),
+        (struct, cell),
+        (struct, {kind: None, "text": "a"}),
+        (datasets.List(struct), [cell, cell]),
+        ({kind: datasets.List(medium)}, {kind: [RAW]}),
+        (chat, [{"role": "user", "content": parts}]),
+    ]
+
+
+@pytest.mark.parametrize("kind", list(MEDIA))
+@pytest.mark.parametrize("stream", [False, True], ids=["rows", "stream"])
+def test_media_stay_files_wherever_they_stand_in_a_column(kind: str, stream: bool) -> None:
+    cases = nested(kind)
+    features = datasets.Features({f"c{n}": feature for n, (feature, _) in enumerate(cases)} | {"q": TEXT})
+    row = {f"c{n}": cell for n, (_, cell) in enumerate(cases)} | {"q": "x"}
+    table = pyarrow.Table.from_pylist([row, row | {"q": "y"}], schema=features.arrow_schema)
+    dataset = datasets.Dataset(table, info=datasets.DatasetInfo(features=features)).select([1, 0])
+    before = dataset._fingerprint
+    if stream:
+        read = list(undecoded(dataset.to_iterable_dataset()))
+    else:
+        rows = as_rows(dataset)
+        read = [rows[number][1] for number in range(2)]
+        assert rows.fingerprint == as_rows(dataset).fingerprint != before
+        assert pickle.loads(pickle.dumps(rows))[1][1] == row
+    assert read == [row | {"q": "y"}, row]
+    assert dataset.features == features, "the person's own dataset is as it was"
+    assert dataset.cache_files == []
+
+
+def test_a_damaged_medium_in_a_struct_is_a_row_like_others(
+    tiny_encoder: Callable[[str], Any], tmp_path: Path
+) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(stream, "PNG")
+    pages = [{"image": {"bytes": stream.getvalue(), "path": None}, "text": f"page {n}"} for n in range(4)]
+    pages[2]["image"] = {"bytes": stream.getvalue()[:900], "path": None}
+    features = datasets.Features({"q": TEXT, "page": {"image": datasets.Image(), "text": TEXT}})
+    rows = as_rows(datasets.Dataset.from_dict({"q": ["a", "b", "c", "d"], "page": pages}, features))
+    args = TrainingArguments(output_dir=str(tmp_path), on_bad_row="skip", disable_tqdm=True)
+    source = RowSource(tiny_encoder("qwen3_vl"), InfoNCE(), args, {"": rows}, shows_progress=False)
+    assert source.usable(rows) == [0, 1, 3]
+    (bad,) = source.skipped
+    assert bad.row == 2
+    assert "row 2, column 'page'" in bad.reason
+    assert "truncated or damaged" in bad.reason
 
 
 def test_what_cannot_be_rows_is_named() -> None:

@@ -108,7 +108,7 @@ class TableSource:
     modalities: Sequence[str] | None = None
 
     def contents(self) -> tuple[Contents, list[Case]]:
-        from sightline.training.rows import undecoded
+        from sightline.training.undecoded import undecoded
 
         tables = [
             Table(side, undecoded(one.rows), one.columns, one.is_trained_on)
@@ -143,7 +143,7 @@ def _cleaned(
     rows: datasets.Dataset, numbers: Sequence[int], contents: Contents, cleaning: Cleaning
 ) -> datasets.Dataset:
     """The rows that stay, without the negatives that go; ``numbers`` are those of their questions."""
-    from sightline.training.rows import undecoded
+    from sightline.training.undecoded import undecoded
 
     emptied: dict[int, list[str]] = {}
     kept: list[int] = []

@@ -117,7 +117,7 @@ class TableMaterial:
         """See `Material`; of a column of media one cell tells its modality, and no other is opened."""
         from sightline.inputs.parse import parse
         from sightline.inputs.refusals import refuse_media_as_text
-        from sightline.training.rows import undecoded
+        from sightline.training.undecoded import undecoded
 
         for place, column in enumerate(self._held_out.column_names):
             rows = self._filled(column)
@@ -212,7 +212,7 @@ class TableMaterial:
     @property
     def _cells(self) -> Any:
         """The rows; images stay files, or their bytes, until they are needed."""
-        from sightline.training.rows import undecoded
+        from sightline.training.undecoded import undecoded
 
         return undecoded(self._held_out)
 
@@ -221,10 +221,9 @@ class TableMaterial:
         return [row for row in range(len(self._held_out)) if row not in self._empty[column]]
 
     def _holds_media(self, column: str) -> bool:
-        import datasets
+        from sightline.training.undecoded import MEDIA
 
-        feature = self._held_out.features[column]
-        return isinstance(feature, (datasets.Image, datasets.Audio, datasets.Video))
+        return isinstance(self._held_out.features[column], MEDIA)
 
 
 def empty_cells(table: datasets.Dataset, column: str) -> frozenset[int]:

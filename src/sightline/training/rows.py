@@ -102,8 +102,8 @@ class _Columns:
 def as_rows(dataset: Any, *, name: str = TRAINING, key: str = "") -> Rows:
     """Rows of a list of dicts, a dict of columns, a `datasets.Dataset` or any map-style dataset of dicts.
 
-    Image, audio and video columns of a `datasets.Dataset` are read undecoded, so that opening them happens in
-    worker processes and a broken file is found and named there.
+    Images, audio and video of a `datasets.Dataset`, also those in lists and structs, are read undecoded, so that
+    opening them happens in worker processes and a broken file is found and named there.
 
     Args:
         dataset: the rows.
@@ -123,6 +123,8 @@ def as_rows(dataset: Any, *, name: str = TRAINING, key: str = "") -> Rows:
     if not _has_length(dataset):
         raise ConfigError(f"{name} is a stream; only training data may be: use a datasets.Dataset")
     if isinstance(dataset, datasets.Dataset):
+        from sightline.training.undecoded import undecoded
+
         columns = tuple(dataset.column_names)
         rows = Rows(undecoded(dataset), columns)
     elif isinstance(dataset, Mapping):
@@ -284,16 +286,3 @@ def choose_columns(
         texts.append(text or None)
     targets = tuple(column for column in chosen if column in TARGET_COLUMNS)
     return Columns(tuple(names), tuple(found), tuple(texts), targets)
-
-
-def undecoded(dataset: Any) -> Any:
-    """A `datasets.Dataset` or `IterableDataset` whose media are left as files and bytes."""
-    import datasets
-
-    dataset = dataset.with_format(None)
-    for column, feature in dataset.features.items():
-        if isinstance(feature, (datasets.Image, datasets.Audio, datasets.Video)):
-            dataset = dataset.cast_column(column, type(feature)(decode=False))
-        elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
-            dataset = dataset.cast_column(column, datasets.List(datasets.Image(decode=False)))
-    return dataset

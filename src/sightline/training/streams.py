@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset
 
 from sightline.errors import DataError
-from sightline.training.rows import TRAINING, Rows, as_rows, is_several, named_rows, training_set, undecoded
+from sightline.training.rows import TRAINING, Rows, as_rows, is_several, named_rows, training_set
 
 if TYPE_CHECKING:
     import datasets
@@ -129,6 +129,8 @@ def _shuffled(source: Any, settings: StreamSettings) -> datasets.IterableDataset
     if not isinstance(source, datasets.IterableDataset):
         source = datasets.IterableDataset(ExamplesIterable(_numbered, {"rows": _Opaque(source)}))
     elif source.features is not None:
+        from sightline.training.undecoded import undecoded
+
         source = undecoded(source)
     if settings.buffer > 1:
         source = source.shuffle(seed=settings.seed, buffer_size=settings.buffer)
