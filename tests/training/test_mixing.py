@@ -264,7 +264,7 @@ def test_prompts_by_dataset_are_told_in_the_log(
         args=arguments(tmp_path, prompts={"scored": {"first": "compare: ", "second": "compare: "}}),
     )
     with caplog.at_level(logging.INFO, "sightline"):
-        trainer.train()
+        trainer.get_train_dataloader()
     lines = [record.getMessage() for record in caplog.records if "Prompts in" in record.getMessage()]
     assert lines == [
         "Prompts in the training dataset 'pairs': question (query): 'ask: ', answer (document): no prompt",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from sightline.losses.lambda_loss import Lambda
 from sightline.losses.pair_scores import IN_BATCH
 from sightline.losses.pointwise import BinaryCrossEntropy, CrossEntropy
 from sightline.models.reranker import Reranker
+from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BatchBuilder
 from sightline.training.check import check_rows
 from sightline.training.feeding import make_loader
@@ -26,6 +29,7 @@ from sightline.training.pair_rows import labelled_pairs
 from sightline.training.pairing import pair_reader
 from sightline.training.rows import as_rows, choose_columns
 from sightline.training.sampling import BatchOrder
+from sightline.training.trainer import Trainer
 from sightline.types import Batch
 from support.tiny_rerankers import bert_scores
 
@@ -144,6 +148,36 @@ def in_batch_pairs(batch: Batch, rows: Sequence[dict[str, Any]]) -> list[set[str
         }
         for row in range(len(rows))
     ]
+
+
+def test_documents_have_no_prompt_of_their_own(
+    reranker: Reranker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in ST: a pair has one prompt."""
+
+    def trainer(prompts: Any) -> Trainer:
+        args = TrainingArguments(
+            output_dir=str(tmp_path), prompts=prompts, eval_strategy="epoch", disable_tqdm=True
+        )
+        return Trainer(
+            reranker, BinaryCrossEntropy(), train_dataset=PAIR_ROWS, eval_dataset=PAIR_ROWS, args=args
+        )
+
+    with caplog.at_level(logging.INFO, "sightline"):
+        loader = trainer("page: ").get_train_dataloader()
+    for rows in ("the training dataset", "the evaluation dataset"):
+        assert f"Prompts in {rows}: q (query): 'page: ', d (document): no prompt" in caplog.messages
+    written = make_builder(reranker, ("q", "d", "label"), BinaryCrossEntropy())
+    wanted = batch_from(written, [dict(row, q=f"page: {row['q']}") for row in PAIR_ROWS])
+    (found,) = (delivery["batch"] for delivery in loader)
+    ids = [
+        sorted(row.tolist() for one in batch.micro_batches for row in one.features["input_ids"])
+        for batch in (found, wanted)
+    ]
+    assert ids[0] == ids[1]
+    with pytest.raises(DataError, match="a text for column 'd' of the training dataset, a document, but"):
+        trainer({"q": "page: ", "d": "the "}).get_train_dataloader()
+    trainer({"q": "page: ", "d": ""}).get_train_dataloader()
 
 
 def test_all_in_batch_negatives(reranker: Reranker) -> None:

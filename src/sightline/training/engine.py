@@ -53,7 +53,7 @@ class Engine:
         limits: of micro-batches, as the processes that plan batches hold them.
         rebuild: makes a batch again, of the same rows, under the limits as they are now. Without it a batch
             that memory does not last for ends the run.
-        tell: where the plan, and what became of it, is told; the log by default.
+        tell: where the plan, what became of it and what else `say` is given is told; the log by default.
         ranks: the processes that train together.
     """
 
@@ -157,7 +157,7 @@ class Engine:
         self._window.add(attempt.result, batch, twice=twice, share=share)
         if self._steps == 1:
             device = device_of(model)
-            self._say(
+            self.say(
                 f"Memory after the first step: peak {peak_bytes(device) / 1e9:.2f} GB "
                 f"(expected {self._plan.peak(batch, kept) / 1e9:.2f} GB with the optimizer)"
             )
@@ -187,7 +187,7 @@ class Engine:
                 item_fits = fits_alone(model, batch, autocast, graph=False)
                 raise too_large_held_out(batch, attempt.reason, item_fits=item_fits)
             self._plan.shrink_limits(batch)
-            self._say(
+            self.say(
                 f"Out of memory with held-out rows in {len(batch.micro_batches):,} micro-batches ({attempt.reason}). "
                 f"They and all that follow have at most {self.limits.token_budget:,} tokens per micro-batch.",
                 logging.WARNING,
@@ -259,7 +259,7 @@ class Engine:
         kept = self._plan.kept(model, batch)
         self._last = batch, kept
         if not self._steps:
-            self._say(self._plan.line(batch, kept))
+            self.say(self._plan.line(batch, kept))
         step = Step(kept, self.args.autocast, self.ranks, self._frozen)
         return step.run(model, batch, self.loss, scale=scale, sync=sync)
 
@@ -277,7 +277,7 @@ class Engine:
             item_fits = fits_alone(model, batch, self.args.autocast)
             raise too_large(batch, attempt.reason, item_fits=item_fits, keeps_all=keeps_all)
         self._plan.shrink(batch, kept)
-        self._say(
+        self.say(
             f"Out of memory with {len(batch.micro_batches):,} micro-batches, {kept:,} of them kept "
             f"({attempt.reason}). The step is done again, as all that follow, with at most "
             f"{self.limits.token_budget:,} tokens per micro-batch and {(self._plan.room or 0) / 1e9:.2f} GB "
@@ -285,7 +285,8 @@ class Engine:
             logging.WARNING,
         )
 
-    def _say(self, line: str, level: int = logging.INFO) -> None:
+    def say(self, line: str, level: int = logging.INFO) -> None:
+        """Tells a person something about the run, and the log."""
         # A command line shows the log as well; it should not show the plan twice.
         quiet = self._tell is not None and level < logging.WARNING
         logger.log(logging.DEBUG if quiet else level, line)

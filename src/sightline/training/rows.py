@@ -243,6 +243,7 @@ def choose_columns(
     roles: Mapping[str, str] | None = None,
     prompts: str | Mapping[str, str] | None = None,
     role_prompts: Mapping[str, str | None] | None = None,
+    prompted: Sequence[ColumnRole] = ("query", "document"),
     name: str = TRAINING,
 ) -> Columns:
     """The columns by sentence-transformers' convention: the first is the anchor, the others its documents;
@@ -255,10 +256,12 @@ def choose_columns(
         prompts: one prompt for every column, or one per column; an empty string for none. Columns without
             one get their role's.
         role_prompts: the model's own prompt per role.
+        prompted: the roles that the model puts prompts in front of; a reranker has one for a pair, its query's.
         name: the dataset, for messages.
 
     Raises:
-        DataError: a column that does not exist, an unknown role, or no column with items.
+        DataError: a column that does not exist, an unknown role, a prompt for a column whose role has none, or no
+            column with items.
     """
     for what, given in (("columns", columns), ("roles", roles), ("prompts", prompts)):
         unknown = (
@@ -281,6 +284,14 @@ def choose_columns(
         found.append("query" if role == "query" else "document")
     texts: list[str | None] = []
     for column, role in zip(names, found, strict=True):
+        if role not in prompted:
+            if isinstance(prompts, Mapping) and prompts.get(column):
+                raise DataError(
+                    f"prompts has a text for column {column!r} of {name}, a {role}, but the model takes one prompt for "
+                    f"query and document together; name the column of the {prompted[0]}"
+                )
+            texts.append(None)
+            continue
         default = (role_prompts or {}).get(role)
         text = prompts if isinstance(prompts, str) else (prompts or {}).get(column, default)
         texts.append(text or None)

@@ -111,6 +111,7 @@ class RowSource:
             role_prompts={"query": self.encoder.prompt_for()}
             if self._of_pairs
             else {role: self.encoder.prompt_for(role) for role in ("query", "document")},
+            prompted=("query",) if self._of_pairs else ("query", "document"),
             name=rows.title,
         )
 
@@ -307,14 +308,13 @@ class RowSource:
                 found = RowChecker(builder, pattern)([rows[0]])
             self.meet(found.bad, rows)
 
-    def tell_prompts(self) -> None:
-        """Logs which prompt the items of each column get, in one line per training dataset."""
-        for rows in self.training.values():
-            shown = ", ".join(
-                f"{name} ({role}): {prompt!r}" if prompt else f"{name} ({role}): no prompt"
-                for name, role, prompt in self.columns(rows).cells
-            )
-            logger.info("Prompts in %s: %s", rows.title, shown)
+    def prompts_told(self, rows: Rows | Stream) -> str:
+        """Which prompt the items of each column of a dataset get, in one line."""
+        shown = ", ".join(
+            f"{name} ({role}): {prompt!r}" if prompt else f"{name} ({role}): no prompt"
+            for name, role, prompt in self.columns(rows).cells
+        )
+        return f"Prompts in {rows.title}: {shown}"
 
     def rebuilt(self, batch: Batch, rows: Rows | None = None) -> Batch:
         """A batch made again, in this process, under the limits of micro-batches as they are now.

@@ -73,7 +73,8 @@ class Trainer(LastingTrainer):
         callbacks: `transformers.TrainerCallback` objects.
         optimizers: optimizer and scheduler, where the arguments cannot express them.
         guide: a model that finds false negatives for losses that want one (`FalseNegatives`); it is not trained.
-        tell: given the memory plan in one line, and what became of it; they stand in the log at any rate.
+        tell: given the prompt of each column, the memory plan in one line, and what became of it; they stand in the log
+            at any rate.
         ordering: which rows form which batch; by default `Shuffled`.
 
     Raises:
@@ -176,11 +177,11 @@ class Trainer(LastingTrainer):
         held_out_rows = [] if self.args.eval_strategy == "no" else list(self._eval_rows.values())
         for rows in (*self._rows.by_name.values(), *held_out_rows):
             source.check_needs(rows)
+            self._engine.say(source.prompts_told(rows))
         for rows in (*self._rows.by_name.values(), *held_out_rows):
             if not isinstance(rows, Stream):
                 source.usable(rows)
         order = self._ordering.training(source, self._train_batch_size * self._ranks.size)
-        source.tell_prompts()
         if self.is_fsdp_enabled:
             self._engine.assume()  # the weights come to the device when they are sharded, after this
         else:
