@@ -1,13 +1,25 @@
-"""What evaluators share: the names of their metrics, and how a result is told and written down."""
+"""What evaluators share: the names of their metrics, how a result is told and written down, the look at the inputs."""
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from sightline.evaluation.results import record_evaluation
+
+if TYPE_CHECKING:
+    from sightline.training.check import Asked
+    from sightline.training.distributed import Ranks
+
+
+@runtime_checkable
+class ReadsItems(Protocol):
+    """A model that takes values parsed to items, which errors then call by their ids, and says what it reads."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]: ...
 
 
 class Recordable(Protocol):
@@ -47,3 +59,40 @@ class RecordedEvaluator(ABC):
             when = {"epoch": epoch, "steps": steps}
             record_evaluation(folder, self.kind, self.name, when, means, result.to_json())
         return means
+
+    @abstractmethod
+    def asked(self, model: Any) -> list[Asked]:
+        """What it asks a model; nothing of one that cannot tell what it takes.
+
+        Raises:
+            ConfigError: the model has no prompt of a name in the options.
+        """
+
+    def check_inputs(
+        self,
+        model: Any,
+        *,
+        num_workers: int = 0,
+        show_progress: bool = False,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """Whether a model takes every input, found without running it.
+
+        Args:
+            model: the `Encoder` or `Reranker` that is to be measured.
+            num_workers, show_progress, ranks: as of `training.check.check_inputs`.
+
+        Raises:
+            DataError: inputs that the model does not take or that cannot be opened, by their ids.
+            ConfigError: see `asked`.
+        """
+        from sightline.training.check import check_inputs
+
+        if asked := self.asked(model):
+            check_inputs(
+                asked,
+                model.preprocessor,
+                num_workers=num_workers,
+                show_progress=show_progress,
+                ranks=ranks,
+            )

@@ -6,7 +6,7 @@ Shape letters: K documents of one query.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sightline.errors import ConfigError, DataError
-from sightline.evaluation.candidates import Candidates, candidates_of_run, candidates_of_samples
+from sightline.evaluation.candidates import (
+    CandidatePairs,
+    Candidates,
+    candidates_of_run,
+    candidates_of_samples,
+    once_each,
+)
 from sightline.evaluation.metrics import Qrels, Result, Run, parse_metric, score_rankings
-from sightline.evaluation.recorded import RecordedEvaluator
+from sightline.evaluation.recorded import ReadsItems, RecordedEvaluator
 from sightline.evaluation.results import with_primary
 
 if TYPE_CHECKING:
+    from sightline.training.check import Asked
     from sightline.training.distributed import Ranks
 
 
@@ -183,7 +190,11 @@ class RerankingEvaluator(RecordedEvaluator):
         self.last: RerankingResult | None = None
 
     def check(self, model: Any) -> None:
-        """Whether it can measure a model; raises ConfigError for one that gives no score per pair, or several."""
+        """Whether it can measure a model; `check_inputs` says whether the model takes the pairs.
+
+        Raises:
+            ConfigError: the model gives no score per pair, or several, or has no prompt of a name in the options.
+        """
         from sightline.models.encoder import Encoder
 
         if isinstance(model, Encoder):
@@ -191,6 +202,17 @@ class RerankingEvaluator(RecordedEvaluator):
                 "RerankingEvaluator scores pairs, and an Encoder has none; use RetrievalEvaluator"
             )
         _check_labels(model)
+        self.asked(model)
+
+    def asked(self, model: Any) -> list[Asked]:
+        """Pairs with every query and every document, of a `Reranker`; see `RecordedEvaluator.asked`."""
+        from sightline.models.reranker import Reranker
+        from sightline.training.check import Asked
+
+        if not isinstance(model, Reranker):
+            return []
+        prompt = model.prompt_for(self.options.get("prompt"), self.options.get("prompt_name"))
+        return [Asked(CandidatePairs(once_each(self.candidates), model.modalities), None, prompt)]
 
     def __call__(
         self,
@@ -330,17 +352,15 @@ def _scores(
 ) -> list[np.ndarray]:
     import torch
 
-    def pairs() -> Iterator[tuple[Any, Any]]:
-        for one in candidates:
-            for document in one.documents:
-                yield one.query, document
-
     counts = [len(one.documents) for one in candidates]
     if not sum(counts):
         return [np.zeros(0, dtype=np.float32) for _ in counts]
-    scores: np.ndarray = reranker.predict(
-        list(pairs()), **({"activation": torch.nn.Identity()} | dict(options))
-    )
+    pairs: Sequence[Any]
+    if isinstance(reranker, ReadsItems):
+        pairs = CandidatePairs(candidates, reranker.modalities)
+    else:
+        pairs = [(one.query, document) for one in candidates for document in one.documents]
+    scores: np.ndarray = reranker.predict(pairs, **({"activation": torch.nn.Identity()} | dict(options)))
     if np.isnan(scores).any():
         bad = int(np.searchsorted(np.cumsum(counts), int(np.isnan(scores).argmax()), side="right"))
         raise DataError(f"query '{candidates[bad].qid}': the model's score of a document is not a number")

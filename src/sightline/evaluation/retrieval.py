@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.judging import Judge
 from sightline.evaluation.metrics import Qrels, Result, merge_results, parse_metric
-from sightline.evaluation.recorded import RecordedEvaluator
+from sightline.evaluation.recorded import ReadsItems, RecordedEvaluator
 from sightline.evaluation.results import (
     DEFAULT_METRICS,
     SHOWN,
@@ -26,9 +26,11 @@ from sightline.evaluation.results import (
 )
 from sightline.evaluation.sharing import Search, encode_share, gather_vectors, shared_search
 from sightline.evaluation.storage import Cell, Cost, Storage
+from sightline.inputs.named import NamedItems
 from sightline.types import Embeddings
 
 if TYPE_CHECKING:
+    from sightline.training.check import Asked
     from sightline.training.distributed import Ranks
 
 _QUERIES_AT_ONCE = 1024
@@ -136,10 +138,11 @@ class RetrievalEvaluator(RecordedEvaluator):
         self.last: RetrievalResult | None = None
 
     def check(self, model: Any) -> None:
-        """Whether it can measure a model.
+        """Whether it can measure a model; `check_inputs` says whether the model takes queries and documents.
 
         Raises:
-            ConfigError: the model is a reranker, or has fewer dimensions than are to be reported.
+            ConfigError: the model is a reranker, has fewer dimensions than are to be reported, or no prompt of a name
+                in the options.
         """
         from sightline.models.encoder import Encoder
         from sightline.models.reranker import Reranker
@@ -150,6 +153,27 @@ class RetrievalEvaluator(RecordedEvaluator):
             )
         if isinstance(model, Encoder):
             self._check_dims(model.truncate_dim or model.embedding_dim)
+            self.asked(model)
+
+    def asked(self, model: Any) -> list[Asked]:
+        """Queries and documents by id, of an `Encoder`; see `RecordedEvaluator.asked`."""
+        from sightline.models.encoder import Encoder
+        from sightline.training.check import Asked
+
+        if not isinstance(model, Encoder):
+            return []
+        sides = (
+            ("query", self.queries, self.query_options),
+            ("document", self.corpus, self.document_options),
+        )
+        return [
+            Asked(
+                NamedItems(role, values, model.modalities),
+                role,
+                model.prompt_for(role, options.get("prompt"), options.get("prompt_name")),
+            )
+            for role, values, options in sides
+        ]
 
     def _check_dims(self, width: int) -> None:
         if self.dims and not 1 <= min(self.dims) <= max(self.dims) <= width:
@@ -178,14 +202,12 @@ class RetrievalEvaluator(RecordedEvaluator):
     def encode(self, encoder: RetrievalEncoder, ranks: Ranks | None = None) -> Encoded:
         """The vectors of all queries, and of this rank's documents."""
         started = time.perf_counter()
-        own = encode_share(
-            encoder.encode_query, list(self.queries.values()), self.query_options, ranks, "queries"
-        )
+        asked, pages = _inputs("query", self.queries, encoder), _inputs("document", self.corpus, encoder)
+        own = encode_share(encoder.encode_query, asked, self.query_options, ranks, "queries")
         queries = gather_vectors(own, ranks)
         self._check_dims(queries.dim)  # before the corpus is encoded, which may take hours
         queries_done = time.perf_counter()
-        values = list(self.corpus.values())
-        documents = encode_share(encoder.encode_document, values, self.document_options, ranks, "documents")
+        documents = encode_share(encoder.encode_document, pages, self.document_options, ranks, "documents")
         seconds = {
             "encode queries": round(queries_done - started, 3),
             "encode corpus": round(time.perf_counter() - queries_done, 3),
@@ -228,6 +250,13 @@ class RetrievalEvaluator(RecordedEvaluator):
         )
         self.last = replace(found, facets=self.facets, cost=cost, cells=cells)
         return self.last
+
+
+def _inputs(kind: str, values: Mapping[str, Any], encoder: RetrievalEncoder) -> Sequence[Any]:
+    """What an encoder is given: where it takes them, items that errors call by their ids."""
+    if isinstance(encoder, ReadsItems):
+        return NamedItems(kind, values, encoder.modalities)
+    return list(values.values())
 
 
 def score_embeddings(

@@ -12,6 +12,7 @@ from sightline.errors import ConfigError, DataError
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BadRow, Delivery
 from sightline.training.distributed import Ranks
+from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows
 from sightline.types import Batch
 
@@ -46,6 +47,15 @@ class ForesightedEvaluator(Protocol):
         ...
 
 
+@runtime_checkable
+class ThoroughEvaluator(Protocol):
+    """An `Evaluator` that can look at all it asks a model before training, which takes as long as preparing it does."""
+
+    def check_inputs(self, model: Any, *, num_workers: int, show_progress: bool, ranks: Ranks) -> None:
+        """Raises DataError for inputs that the model does not take, or that cannot be opened."""
+        ...
+
+
 def check_evaluation(
     model: Any, args: TrainingArguments, rows: Mapping[str, Rows], evaluator: Evaluator | None
 ) -> None:
@@ -68,6 +78,24 @@ def check_evaluation(
         )
     if isinstance(evaluator, ForesightedEvaluator):
         evaluator.check(model)
+
+
+def check_evaluator_inputs(
+    model: Any, args: TrainingArguments, evaluator: Evaluator | None, *, show_progress: bool, ranks: Ranks
+) -> None:
+    """Looks at what the evaluator will ask the model, as far as the run evaluates and wants its data looked at.
+
+    Raises:
+        DataError: inputs that cannot be used.
+    """
+    if args.check_data and args.eval_strategy != "no" and isinstance(evaluator, ThoroughEvaluator):
+        with undisturbed():
+            evaluator.check_inputs(
+                model,
+                num_workers=args.dataloader_num_workers or 0,
+                show_progress=show_progress and not args.disable_tqdm,
+                ranks=ranks,
+            )
 
 
 def mean_loss(

@@ -106,7 +106,7 @@ def _of_row(
                 features = builder.preprocess(item, role=role, prompt=prompt)
                 samples.append(Sample(number, column, features, typical))
     except SightlineError:
-        pass  # named where batches are made
+        pass  # of rows that nobody has looked at; they are named, or left out, where batches are made
     return samples
 
 

@@ -26,7 +26,7 @@ from sightline.training.bad_batches import NotFiniteError
 from sightline.training.batches import BadRow, Delivery
 from sightline.training.card import CardFacts, model_card
 from sightline.training.engine import Engine
-from sightline.training.evaluating import Evaluator, check_evaluation, mean_loss
+from sightline.training.evaluating import Evaluator, check_evaluation, check_evaluator_inputs, mean_loss
 from sightline.training.extras import Extras
 from sightline.training.fitting import check_model
 from sightline.training.lasting import LastingTrainer
@@ -181,6 +181,9 @@ class Trainer(LastingTrainer):
         for rows in (*self._rows.by_name.values(), *held_out_rows):
             if not isinstance(rows, Stream):
                 source.usable(rows)
+        check_evaluator_inputs(
+            self.model, self.args, self.evaluator, show_progress=source.shows_progress, ranks=self._ranks
+        )
         order = self._ordering.training(source, self._train_batch_size * self._ranks.size)
         if self.is_fsdp_enabled:
             self._engine.assume()  # the weights come to the device when they are sharded, after this
