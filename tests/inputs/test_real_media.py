@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sightline.inputs.frame_choice import FrameChoice
-from sightline.inputs.media import load_audio, load_video
+from sightline.inputs.media import load_audio, load_video, open_image
+from sightline.inputs.parse import parse
 from sightline.inputs.qwen2_videos import Qwen2VLVideoProcessor
 
 pytestmark = pytest.mark.shared
@@ -63,3 +65,24 @@ def test_signs(shared: Path) -> None:
         assert film.timestamps[-1] < film.duration
         # Somebody moves: no two chosen frames are alike.
         assert min(np.abs(np.diff(film.frames.astype(int), axis=0)).mean(axis=(1, 2, 3))) > 0
+
+
+def test_emoji(shared: Path) -> None:
+    """Pictures on a transparent ground: each opens as RGB on white, and each is another item."""
+    folder = shared / "emoji"
+    keys = set()
+    taken = lines(folder)[::20]
+    for line in taken:
+        path = folder / line["image"]
+        item = parse(path)
+        keys.add(item.key)
+        assert item.modality == "image"
+        assert parse(path.read_bytes()).key == item.key
+        with Image.open(path) as raw:
+            alpha = np.asarray(raw.convert("RGBA"))[..., 3]
+        pixels = np.asarray(open_image(path))
+        assert pixels.shape == (*alpha.shape, 3)
+        assert (alpha == 0).any()
+        assert (pixels[alpha == 0] == 255).all()
+        assert (pixels[alpha == 255] < 255).any()
+    assert len(keys) == len(taken) > 50
