@@ -1,13 +1,18 @@
-"""torch_compile on and off: one training step of MiniLM over texts of 5 to 400 words, in turns.
+"""Compiled layers and layers as they are: one training step of MiniLM, in turns, with one thread.
 
-    .venv/bin/python benchmarks/compile.py
+    .venv/bin/python benchmarks/compile.py                # two tables
+    .venv/bin/python benchmarks/compile.py --only mixed
 
-The first call compiles and is not timed. The figures are in docs/benchmarks.md.
+mixed: 16 pairs of texts of 5 to 400 words. equal: all texts are of one length, so that layers can also be compiled
+for that one shape, as a bucket of shapes would be. The first calls compile and are not timed. Figures are processor
+seconds, which other processes disturb less than the clock.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
+import statistics
 from typing import Any
 
 from contest import Contestant, Work, contest
@@ -15,23 +20,26 @@ from contest import Contestant, Work, contest
 WORDS = ("report", "pump", "valve", "table", "north", "cost", "region", "staff", "plant", "gauge")
 
 
-def setup(compiled: bool, rows: int = 16) -> Work:
-    """A step over `rows` pairs, graphs kept."""
+def setup(compiled: str | None, words: tuple[int, int], rows: int = 16) -> Work:
+    """A step over `rows` pairs of texts of so many words; layers compiled for ``"any"`` shape or for ``"one"``."""
     import torch
 
     from sightline.demo.model import minilm_folder
     from sightline.losses.contrastive import InfoNCE
     from sightline.models.encoder import Encoder
     from sightline.training.batches import BatchBuilder
-    from sightline.training.compiling import compile_layers
+    from sightline.training.compiling import compile_layers, repeated_layers
     from sightline.training.limits import Limits
     from sightline.training.rows import choose_columns
     from sightline.training.step import Step
 
     torch.manual_seed(0)
     encoder = Encoder.from_pretrained(minilm_folder()).train()
-    if compiled:
+    if compiled == "any":
         compile_layers(encoder, device=encoder.device)
+    elif compiled == "one":
+        for layer in repeated_layers(encoder):
+            layer.compile(dynamic=False)
     builder = BatchBuilder(
         encoder.preprocessor,
         encoder.collate,
@@ -42,7 +50,7 @@ def setup(compiled: bool, rows: int = 16) -> Work:
     draw = random.Random(0)
 
     def text() -> str:
-        return " ".join(draw.choices(WORDS, k=draw.randint(5, 400)))
+        return " ".join(draw.choices(WORDS, k=draw.randint(*words)))
 
     batches = [
         builder([(number, {"anchor": text(), "positive": text()}) for number in range(rows)])["batch"]
@@ -62,12 +70,30 @@ def setup(compiled: bool, rows: int = 16) -> Work:
     return work
 
 
-if __name__ == "__main__":
-    contest(
-        "compile",
-        [
-            Contestant("as it is", setup, {"compiled": False}),
-            Contestant("torch_compile", setup, {"compiled": True}),
-        ],
-        warmups=2,
+AS_IS, ANY, ONE = "as it is", "compiled, one graph for all shapes", "compiled for the one shape"
+TASKS = {
+    "mixed": ((5, 400), {AS_IS: None, ANY: "any"}),
+    "equal": ((200, 200), {AS_IS: None, ANY: "any", ONE: "one"}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--only", choices=sorted(TASKS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=16)
+    options = parser.parse_args()
+    for task in [options.only] if options.only else TASKS:
+        words, sides = TASKS[task]
+        contestants = [
+            Contestant(name, setup, {"compiled": compiled, "words": words, "rows": options.rows}, threads=1)
+            for name, compiled in sides.items()
+        ]
+        for outcome in contest(f"compile_{task}", contestants, rounds=options.rounds, warmups=2):
+            print(f"{task}, {outcome.name}: {statistics.median(outcome.cpu_seconds):.2f} processor seconds")
+
+
+if __name__ == "__main__":
+    main()

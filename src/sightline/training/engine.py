@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sightline.losses.base import Loss
 from sightline.models.encoding_passes import at_most
 from sightline.training.arguments import TrainingArguments
-from sightline.training.compiling import compile_layers
+from sightline.training.compiling import compare, compile_layers, pass_over, uncompile_layers
 from sightline.training.distributed import ALONE, Ranks
 from sightline.training.frozen import FrozenVectors
 from sightline.training.limits import Limits
@@ -77,7 +77,8 @@ class Engine:
         self._window = LogWindow()
         self._counted = time.perf_counter()  # up to when the window has counted its seconds
         self._steps = 0
-        self._compiled = False
+        self._compiled: bool | None = None  # whether the layers run compiled; None before it is settled
+        self._compiled_before: bool | None = None  # as the run that is resumed had settled it
         self._frozen = FrozenVectors()
         self._restored = False  # what may be kept is what an earlier process of the run chose
         self._last: tuple[Batch, int]  # as planned, and how many graphs were kept
@@ -109,16 +110,46 @@ class Engine:
         """Plans without measuring, for a model that is not on its device yet; the first batch is measured."""
         self._plan.assume()
 
-    def compile(self, model: nn.Module) -> None:
-        """Compiles the model's layers if the run asks for it; after `prepare`, which measures them as they are.
+    def compile(self, model: nn.Module, collate: Collate, samples: Sequence[Sample] = ()) -> None:
+        """Compiles the model's layers if the run asks for it and it helps; after `prepare`.
+
+        A run that names a backend or a mode is taken at its word; else compiled layers are timed against those
+        as they are. A resumed run goes on as it was settled.
+
+        Args:
+            model: on its device, in no wrapper.
+            collate: the model's.
+            samples: what is timed; without them the layers are compiled untimed.
 
         Raises:
             ConfigError: there is nothing to compile, or nothing to compile with.
         """
         args = self.args
-        if args.compiles and not self._compiled:
-            compile_layers(model, device=args.device, backend=args.compile_backend, mode=args.compile_mode)
-            self._compiled = True
+        if not args.compiles or self._compiled is not None:
+            return
+        named = args.compile_backend or args.compile_mode
+        self._compiled = bool(named) or self._compiled_before is not False
+        if not self._compiled:
+            return
+        compile_layers(model, device=args.device, backend=args.compile_backend, mode=args.compile_mode)
+        if named or self._compiled_before or not samples:
+            return
+        training = model.training
+        found = compare(pass_over(model.train(), collate, samples, args.autocast))
+        model.train(training)
+        # All ranks run the same code, or the slowest would keep the others waiting.
+        self._compiled = all(self.ranks.exchange(found.helps, "comparing compiled layers"))
+        if not self._compiled:
+            uncompile_layers(model)
+        self._say(
+            f"torch_compile: a forward and backward pass takes {found.compiled:.3g} s compiled and {found.plain:.3g} s "
+            "as it is: "
+            + (
+                "the layers run compiled"
+                if self._compiled
+                else "the layers stay as they are (a torch_compile_backend or torch_compile_mode compiles them anyway)"
+            )
+        )
 
     def step(
         self, model: nn.Module, batch: Batch, *, share: float, scale: float | Tensor, sync: bool
@@ -230,9 +261,11 @@ class Engine:
     def state(self) -> dict[str, Any]:
         """What decides the micro-batches, and so the order in which numbers are added; for a checkpoint.
 
-        Whether a frozen vector is kept or computed again, in other company, is to be seen in its last bits.
+        Whether a frozen vector is kept or computed again, in other company, is to be seen in its last bits, as is
+        whether layers run compiled.
         """
-        return self._plan.state() | {"frozen_bytes": self._frozen.limit}
+        compiled = {} if self._compiled is None else {"compiled": self._compiled}
+        return self._plan.state() | {"frozen_bytes": self._frozen.limit} | compiled
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes up the plan that `state` told of, whatever memory is free now."""
@@ -241,6 +274,7 @@ class Engine:
             if "frozen_bytes" in state:  # not in checkpoints of earlier versions
                 self._frozen.limit = state["frozen_bytes"]
                 self._restored = True
+            self._compiled_before = state.get("compiled")
 
     def save(self, folder: Path) -> None:
         """Writes what `state` has no room for into a checkpoint."""

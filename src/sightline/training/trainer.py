@@ -34,6 +34,7 @@ from sightline.training.mixing import MixedRows, check_strategy, loss_by_dataset
 from sightline.training.ordering import Ordering, Shuffled
 from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows, as_rows, evaluation_set, named_rows
+from sightline.training.samples import Sample
 from sightline.training.saving import problem
 from sightline.training.source import RowSource
 from sightline.training.streams import Stream, read_training
@@ -185,14 +186,13 @@ class Trainer(LastingTrainer):
             self.model, self.args, self.evaluator, show_progress=source.shows_progress, ranks=self._ranks
         )
         order = self._ordering.training(source, self._train_batch_size * self._ranks.size)
+        samples: list[Sample] = []
         if self.is_fsdp_enabled:
             self._engine.assume()  # the weights come to the device when they are sharded, after this
         else:
-            items = source.items_per_batch(self._train_batch_size)
-            self._engine.prepare(
-                self.model, self.model.collate, source.samples(), items, source.items_in_all()
-            )
-        self._engine.compile(self.model)
+            samples, items = source.samples(), source.items_per_batch(self._train_batch_size)
+            self._engine.prepare(self.model, self.model.collate, samples, items, source.items_in_all())
+        self._engine.compile(self.model, self.model.collate, samples)
         # accelerate would shard the batches once more, and repeat rows to make the last one even.
         return prepare_data_loader(source.training_loader(order), num_processes=1, process_index=0)
 
