@@ -5,21 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sightline.evaluation.results import record_evaluation
 
 if TYPE_CHECKING:
     from sightline.training.check import Asked
     from sightline.training.distributed import Ranks
-
-
-@runtime_checkable
-class ReadsItems(Protocol):
-    """A model that takes values parsed to items, which errors then call by their ids, and says what it reads."""
-
-    @property
-    def modalities(self) -> tuple[str, ...]: ...
 
 
 class Recordable(Protocol):

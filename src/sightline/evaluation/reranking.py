@@ -22,7 +22,7 @@ from sightline.evaluation.candidates import (
     once_each,
 )
 from sightline.evaluation.metrics import Qrels, Result, Run, parse_metric, score_rankings
-from sightline.evaluation.recorded import ReadsItems, RecordedEvaluator
+from sightline.evaluation.recorded import RecordedEvaluator
 from sightline.evaluation.results import with_primary
 
 if TYPE_CHECKING:
@@ -352,11 +352,13 @@ def _scores(
 ) -> list[np.ndarray]:
     import torch
 
+    from sightline.models.reranker import Reranker
+
     counts = [len(one.documents) for one in candidates]
     if not sum(counts):
         return [np.zeros(0, dtype=np.float32) for _ in counts]
     pairs: Sequence[Any]
-    if isinstance(reranker, ReadsItems):
+    if isinstance(reranker, Reranker):  # others may take values only
         pairs = CandidatePairs(candidates, reranker.modalities)
     else:
         pairs = [(one.query, document) for one in candidates for document in one.documents]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.judging import Judge
 from sightline.evaluation.metrics import Qrels, Result, merge_results, parse_metric
-from sightline.evaluation.recorded import ReadsItems, RecordedEvaluator
+from sightline.evaluation.recorded import RecordedEvaluator
 from sightline.evaluation.results import (
     DEFAULT_METRICS,
     SHOWN,
@@ -253,8 +253,10 @@ class RetrievalEvaluator(RecordedEvaluator):
 
 
 def _inputs(kind: str, values: Mapping[str, Any], encoder: RetrievalEncoder) -> Sequence[Any]:
-    """What an encoder is given: where it takes them, items that errors call by their ids."""
-    if isinstance(encoder, ReadsItems):
+    """What an encoder is given: ours items, which errors call by their ids, and others the values."""
+    from sightline.models.encoder import Encoder
+
+    if isinstance(encoder, Encoder):
         return NamedItems(kind, values, encoder.modalities)
     return list(values.values())
 

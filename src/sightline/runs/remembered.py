@@ -30,13 +30,13 @@ class RememberedEncoder:
         tell: called with a line of progress every ten seconds.
 
     Attributes:
-        similarity_fn_name, modalities: the model's.
+        similarity_fn_name: the model's.
         ms_per_document: milliseconds that embedding a document takes; measured now or, where all vectors were there,
             when they were made; None where too few ever were.
     """
 
     def __init__(self, encoder: Encoder, folder: Path, tell: Callable[[str], None]) -> None:
-        self.similarity_fn_name, self.modalities = encoder.similarity_fn_name, encoder.modalities
+        self.similarity_fn_name = encoder.similarity_fn_name
         self.ms_per_document: float | None = None
         self._cached, self._tell = CachedEncoder(encoder, folder), tell
         self._speed = folder / f"{self._cached.entry('document')}.speed.json"
