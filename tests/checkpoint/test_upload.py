@@ -39,10 +39,19 @@ half = Encoder.from_pretrained("lab/new", device="cpu", revision="half")
 print(">", again.encode("hello").shape, half.encode("hello").shape)
 print(">", (half.encode("hello").values - encoder.encode("hello").values).abs().max().item() < 1e-6)
 print(">", encoder.push_to_hub("lab/new", token=token, create_pr=True, truncate_dim=4))
+plain = Encoder(list(encoder.parts))
+for prompt in ("find: ", "seek: "):
+    plain.prompts["query"] = prompt
+    plain.push_to_hub("lab/own", token=token, exist_ok=True, verify=False)
+    plain.push_to_hub("lab/theirs", token=token, exist_ok=True, verify=False)
+plain.push_to_hub("lab/bare", token=token, card=False, verify=False)
 """
 
 
 def test_an_uploaded_model_is_downloaded_again(hub: FakeHub, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "README.md").write_text("# By hand\n")
+    hub.add("lab/theirs", tmp_path / "theirs")
     first, second, shapes, same, request = run(hub.address, tmp_path / "home", PUSH, str(model), TOKEN)
     repo = hub.repos["lab/new"]
     assert repo.private
@@ -57,7 +66,17 @@ def test_an_uploaded_model_is_downloaded_again(hub: FakeHub, model: Path, tmp_pa
     # What was uploaded without a card leaves the one that is there.
     assert repo.commits[repo.branches["half"]]["README.md"] == files["README.md"]
     assert {"modules.json", "1_Pooling/config.json", "model.safetensors", ".gitattributes"} <= files.keys()
-    assert len(hub.large) == 1  # the weights, the same three times
+    assert len(hub.large) == 1  # the weights, the same each time
+
+    def cards(name: str) -> list[str]:
+        return [tree.get("README.md", b"").decode() for tree in hub.repos[name].commits.values()]
+
+    # Without a text one is written, which the next upload writes anew; one of somebody's stays.
+    first, second = cards("lab/own")[-2:]
+    assert 'sl.Encoder.from_pretrained("lab/own")' in first
+    assert ("- query: `find: `" in first, "- query: `seek: `" in second) == (True, True)
+    assert cards("lab/theirs")[-2:] == ["# By hand\n", "# By hand\n"]
+    assert cards("lab/bare")[-1] == ""
 
 
 FOLDER = """

@@ -12,6 +12,7 @@ import torch
 
 from distributed.launching import all_well, launch
 from distributed.training_run import ROWS, train
+from sightline.models.encoder import Encoder
 from support import tiny_models
 
 
@@ -35,8 +36,29 @@ def check_same_end(several: Path, alone: Path, expected: dict[str, Any], *, rtol
 def test_two_ranks_end_where_one_process_ends(tmp_path: Path, kind: str) -> None:
     alone = tmp_path / "alone"
     alone.mkdir()
-    all_well(launch("training_run.py", 2, str(tmp_path), kind))
+    kinds = [kind, "saves"] if kind == "sharded" else [kind]
+    tiny_models.bert(tmp_path / "bert", dropout=0.0)
+    all_well(launch("training_run.py", 2, str(tmp_path), *kinds))
     check_same_end(tmp_path / kind, alone, train(alone, 1))
+    if kind == "sharded":
+        check_saves(tmp_path / "saves")
+
+
+def check_saves(folder: Path) -> None:
+    """What a sharded model wrote was compared with what all its weights gave: one is whole, the other refused."""
+    trained = torch.load(folder / "weights.pt")
+    for name in ("trainer", "run's"):
+        found = Encoder.from_pretrained(folder / name, device="cpu")
+        torch.testing.assert_close(found.state_dict(), trained)
+        assert "Sightline on 13 rows" in (folder / name / "README.md").read_text()
+    assert not (folder / "refused").exists()
+    mine, others = ((folder / f"rank{rank}.txt").read_text().splitlines() for rank in range(2))
+    assert len(mine) == len(others) == 2
+    for line in mine:
+        assert line.startswith("CheckpointError")
+        assert "its vectors for text as query differ by" in line
+    for line in others:
+        assert line.startswith("PeerError rank 0 of 2 failed while saving the model")
 
 
 def test_late_interaction_and_adapters_end_where_one_process_ends(tmp_path: Path) -> None:

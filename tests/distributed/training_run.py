@@ -1,7 +1,7 @@
 """Run as one or several ranks: the Trainer on a tiny encoder.
 
 Arguments: a folder, and the kinds of runs to be made one after the other, each in a folder of its name. The kinds
-``late`` and ``adapter`` read the checkpoint ``bert`` beside the folder.
+``late``, ``adapter`` and ``saves`` read the checkpoint ``bert`` beside the folder.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ import torch
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from transformers import TrainerCallback
 
+from sightline.errors import CheckpointError
 from sightline.evaluation.retrieval import RetrievalEvaluator
 from sightline.losses.base import Loss
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.adapters import LoRA
 from sightline.models.encoder import Encoder
+from sightline.modules.heads import POOLED
 from sightline.training.arguments import TrainingArguments
+from sightline.training.distributed import PeerError
 from sightline.training.trainer import Trainer
-from sightline.training.weights import is_sharded, whole_state_dict
+from sightline.training.weights import is_sharded, save_from_main, whole_state_dict
 from sightline.types import Embeddings
 from support.adapted import stir
 from training.conftest import TinyEncoder
@@ -163,9 +167,40 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
     return told
 
 
+def save_shards(folder: Path) -> None:
+    """Saves a sharded model twice: as it is, and with a change that no file holds, which has to be refused."""
+    encoder = Encoder.from_pretrained(folder.parent / "bert", device="cpu")
+    arguments = TrainingArguments(
+        output_dir=str(folder / "run"), max_steps=1, per_device_train_batch_size=2, learning_rate=0.1,
+        save_strategy="no", dataloader_num_workers=0, disable_tqdm=True, use_cpu=True, fsdp=True,
+    )  # fmt: skip
+    trainer = Sharded(encoder, InfoNCE(), train_dataset=ROWS, args=arguments)
+    trainer.train()
+    assert is_sharded(encoder)
+    trainer.save_model(str(folder / "trainer"))
+    save_from_main(encoder, folder / "run's", trainer._ranks)
+    handle = encoder.parts[1].register_forward_hook(
+        lambda _, __, features: features | {POOLED: features[POOLED].flip(-1)}
+    )
+    for save in (trainer.save_model, partial(save_from_main, encoder, ranks=trainer._ranks)):
+        try:
+            save(str(folder / "refused"))
+        except (CheckpointError, PeerError) as error:
+            with (folder / f"rank{arguments.process_index}.txt").open("a") as file:
+                print(type(error).__name__, error, file=file)
+    handle.remove()
+    assert is_sharded(encoder)
+    state = whole_state_dict(encoder)
+    if arguments.process_index == 0:
+        torch.save(state, folder / "weights.pt")
+
+
 if __name__ == "__main__":
     for kind in sys.argv[2:]:
         folder = Path(sys.argv[1]) / kind
         folder.mkdir(exist_ok=True)
+        if kind == "saves":
+            save_shards(folder)
+            continue
         callbacks = [Dies()] if kind == "dies" else []
         train(folder, int(os.environ["WORLD_SIZE"]), kind=kind, callbacks=callbacks)

@@ -20,7 +20,6 @@ from sightline.modules.heads import Dense, Normalize
 from sightline.modules.token_mask import TokenMask
 from sightline.modules.token_pooling import TokenPooling
 from sightline.training.arguments import TrainingArguments
-from sightline.training.card import model_card
 from sightline.training.trainer import Trainer
 from support import tiny_late, tiny_models
 from support.fixtures import TEXTS
@@ -108,7 +107,7 @@ def test_a_run_of_the_trainer_teaches_it(tmp_path: Path) -> None:
     before = evaluator(encoder)["ndcg@10"]  # of random weights and a vocabulary trained on the spot
     trainer = Trainer(encoder, loss, train_dataset=rows, args=args)
     trainer.train()
-    card = model_card(trainer.card_facts())
+    card = trainer.card()
     assert "from sentence_transformers import MultiVectorEncoder" in card
     assert "a vector per token of 16 dimensions, compared by maxsim" in card
     assert "- late-interaction" in card

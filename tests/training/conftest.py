@@ -96,11 +96,11 @@ class TinyEncoder(nn.Module):
         return torch.cat([self(collate([one], [0])).values for one in features])
 
     def save_pretrained(
-        self, path: Path, *, truncate_dim: int | None = None, card: str | None = None, verify: bool = True
+        self, path: Path, *, truncate_dim: int | None = None, card: str | bool = True, verify: bool = True
     ) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
         torch.save(self.state_dict(), Path(path) / "weights.pt")
-        (Path(path) / "README.md").write_text(card or "")
+        (Path(path) / "README.md").write_text(card if isinstance(card, str) else "")
 
     @classmethod
     def from_pretrained(cls, path: str, *, device: Any = None, dtype: Any = None) -> TinyEncoder:

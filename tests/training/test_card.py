@@ -23,11 +23,11 @@ from sightline.losses.contrastive import InfoNCE
 from sightline.losses.distillation import DistillKL, MarginMSE
 from sightline.losses.regularization import OrthogonalRegularization
 from sightline.losses.triplets import BatchTriplet
+from sightline.models.card_results import SystemResult
 from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
 from sightline.training.arguments import TrainingArguments
-from sightline.training.card import CardFacts, model_card
-from sightline.training.card_results import SystemResult
+from sightline.training.card import CardFacts, card_of
 from sightline.training.st_names import ST_LOSSES, ST_TOKEN_LOSSES, st_loss_names
 from sightline.training.trainer import Trainer
 from support import tiny_late, tiny_rerankers
@@ -61,7 +61,7 @@ def facts(tiny_encoder: Callable[[str], Encoder], tmp_path: Path) -> CardFacts:
 
 
 def test_the_head_is_metadata_the_hub_reads(facts: CardFacts) -> None:
-    card = ModelCard(model_card(facts)).data
+    card = ModelCard(card_of(facts)).data
     assert card.pipeline_tag == "feature-extraction"
     assert card.library_name == "sentence-transformers"
     assert card.base_model == "Qwen/Qwen3-VL-Embedding-2B"
@@ -83,7 +83,7 @@ def test_the_head_is_metadata_the_hub_reads(facts: CardFacts) -> None:
 
 
 def test_the_text_says_data_loss_and_results_beside_baselines(facts: CardFacts) -> None:
-    text = model_card(facts)
+    text = card_of(facts)
     for words in (
         "[someone/pages](https://huggingface.co/datasets/someone/pages): 10,000 rows (2 left out",
         "query, image, negative_0",
@@ -99,11 +99,11 @@ def test_the_text_says_data_loss_and_results_beside_baselines(facts: CardFacts) 
     # A folder on somebody's disk is named, but is no name on the Hub.
     facts.encoder.name_or_path = "/home/me/models/base"
     local = replace(facts, data="/home/me/pages", measured_on="")
-    card = ModelCard(model_card(local))
+    card = ModelCard(card_of(local))
     assert card.data.base_model is None
     assert card.data.datasets is None
     assert "`pages`: 10,000 rows" in card.text
-    assert "/home/me" not in model_card(local)
+    assert "/home/me" not in card_of(local)
 
 
 def programs(text: str) -> list[str]:
@@ -114,7 +114,7 @@ def test_its_code_runs_with_both_libraries(
     facts: CardFacts, tiny_encoder: Callable[[str], Encoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = tiny_encoder("bert")
-    text = model_card(replace(facts, encoder=encoder, loss=Matryoshka(InfoNCE(), dims=(32, 16, 8))))
+    text = card_of(replace(facts, encoder=encoder, loss=Matryoshka(InfoNCE(), dims=(32, 16, 8))))
     encoder.save_pretrained(tmp_path / "model", verify=False)
     scores = [_last_value(one.replace("PATH_OR_NAME", str(tmp_path / "model"))) for one in programs(text)]
     assert len(scores) == 2
@@ -140,7 +140,7 @@ def test_training_notes_the_prefixes_for_whoever_builds_an_index(
 
 def test_rerankers(facts: CardFacts, tmp_path: Path) -> None:
     reranker = Reranker.from_pretrained(tiny_rerankers.bert_scores(tmp_path / "bare"), device="cpu")
-    text = model_card(replace(facts, encoder=reranker, loss=InfoNCE(), results=RESULTS[2:]))
+    text = card_of(replace(facts, encoder=reranker, loss=InfoNCE(), results=RESULTS[2:]))
     card = ModelCard(text).data
     assert card.pipeline_tag == "text-ranking"
     assert {"cross-encoder", "reranker"} <= set(card.tags or [])
@@ -193,7 +193,7 @@ def test_a_late_interaction_model_has_losses_of_its_own_name(
 ) -> None:
     encoder = Encoder.from_pretrained(tiny_late.pylate(tmp_path / "bare", tiny("bert")), device="cpu")
     assert encoder.multi_vector
-    text = model_card(replace(facts, encoder=encoder, loss=Sum([InfoNCE(), MarginMSE()])))
+    text = card_of(replace(facts, encoder=encoder, loss=Sum([InfoNCE(), MarginMSE()])))
     named = [tag for tag in ModelCard(text).data.tags or [] if tag.startswith("loss:")]
     assert named == ["loss:MultiVectorMultipleNegativesRankingLoss", "loss:MultiVectorMarginMSELoss"]
     assert st_loss_names(DistillKL(), tokens=True) == ["MultiVectorDistillKLDivLoss"]

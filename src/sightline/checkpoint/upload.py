@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
+from sightline.checkpoint.card import CARD, is_sealed, named
 from sightline.checkpoint.hub import LEFT_OUT
 from sightline.checkpoint.write import MODEL_FILES
 from sightline.errors import CheckpointError
 
-# Stands in a model card where the name under which the model can be loaded belongs.
-PLACEHOLDER = "PATH_OR_NAME"
-CARD = "README.md"
+log = logging.getLogger("sightline")
+
 # The folder of a part, ``1_Pooling``, or of a route's part, ``query_0_Transformer``.
 _FOLDER = re.compile(r"(?:.+_)?\d+_[A-Za-z]+")
 # What a run leaves beside a model.
-_OF_A_RUN = (
+OF_A_RUN = (
     "manifest.json",
     "training_args.bin",
     "trainer_state.json",
@@ -66,8 +68,13 @@ class Repository:
             if revision is not None:
                 self._api.create_branch(self.name, branch=revision, exist_ok=True)
 
-    def upload(self, folder: str | Path, *, message: str | None = None) -> str:
+    def upload(self, folder: str | Path, *, message: str | None = None, replace_card: bool = False) -> str:
         """Puts a saved model in the place of the one in the repository, in one commit; other files there stay.
+
+        Args:
+            folder: where it was saved.
+            message: of the commit.
+            replace_card: write the folder's card over one that somebody wrote or edited by hand; else that stays.
 
         Returns:
             Address of the commit, or of the pull request.
@@ -80,11 +87,14 @@ class Repository:
 
         folder = Path(folder)
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-        kept = list(filter_repo_objects(names, ignore_patterns=[*LEFT_OUT, *_OF_A_RUN]))
+        kept = list(filter_repo_objects(names, ignore_patterns=[*LEFT_OUT, *OF_A_RUN]))
         with _told(self.name):
             there = self._api.list_repo_files(self.name, revision=self.revision)
             # Shards and tokenizers of an older model would be taken for parts of this one.
             stale = [name for name in there if _is_of_a_model(name)]
+            if CARD in kept and CARD in there and not replace_card and not is_sealed(self._card()):
+                kept.remove(CARD)
+                log.info("the card of %s stays: somebody wrote it; card=TEXT replaces it", self.name)
             additions = [CommitOperationAdd(name, self._content(folder / name)) for name in kept]
             deletions = [CommitOperationDelete(name) for name in sorted(set(stale) - set(kept))]
             commit = self._api.create_commit(
@@ -96,10 +106,34 @@ class Repository:
             )
         return str(commit.pr_url or commit.commit_url)
 
+    def upload_later(self, folder: str | Path, *, message: str | None = None) -> Future[str]:
+        """`upload` in the background, one after the other; the folder has to stay as it is until then."""
+        return self._api.run_as_future(self.upload, folder, message=message)
+
+    def upload_folder(self, folder: str | Path, place: str, *, message: str) -> None:
+        """Puts all files of a folder into the folder ``place`` of the repository, whatever they are.
+
+        Raises:
+            CheckpointError: as of `upload`.
+        """
+        with _told(self.name):
+            self._api.upload_folder(
+                repo_id=self.name,
+                folder_path=folder,
+                path_in_repo=place,
+                commit_message=message,
+                revision=self.revision,
+            )
+
     def _content(self, path: Path) -> bytes | Path:
         if path.name != CARD:
             return path
-        return path.read_text(encoding="utf-8").replace(PLACEHOLDER, self.name).encode()
+        return named(path.read_text(encoding="utf-8"), self.name).encode()
+
+    def _card(self) -> str:
+        """The card that is in the repository."""
+        path = self._api.hf_hub_download(self.name, CARD, revision=self.revision)
+        return Path(path).read_text(encoding="utf-8", errors="replace")
 
 
 def _is_of_a_model(name: str) -> bool:

@@ -109,12 +109,12 @@ class Model(ABC):
         self, path: str | Path, model_name: str | None = None, create_model_card: bool = True,
         train_datasets: Sequence[str] | None = None, safe_serialization: bool = True,
     ) -> None:  # fmt: skip
-        """Writes the model, and checks it; what ST would say in its card is not written."""
+        """Writes the model and its card, and checks it; a name and datasets for the card are not used."""
         refuse(
             "save_pretrained",
             safe_serialization=(not safe_serialization, "weights are always written as safetensors"),
         )
-        self.inner.save_pretrained(path)
+        self.inner.save_pretrained(path, card=create_model_card)
 
     save = save_pretrained
 

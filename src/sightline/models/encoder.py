@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,12 @@ from torch import Tensor, nn
 
 from sightline.checkpoint import layout
 from sightline.checkpoint.adapters import merged
+from sightline.checkpoint.card import brought_card
 from sightline.checkpoint.read import read_checkpoint
-from sightline.checkpoint.write import write_checkpoint
-from sightline.errors import CheckpointError, ConfigError
+from sightline.errors import ConfigError
 from sightline.models import anatomy
 from sightline.models.adapters import LoRA, add_adapters
+from sightline.models.card import Story
 from sightline.models.devices import floating_dtype, usable_device
 from sightline.models.encode import Settings, encode_items
 from sightline.models.encoding_progress import Report
@@ -27,9 +27,10 @@ from sightline.models.preprocess import Collator, Preprocessor
 from sightline.models.projection import Projected
 from sightline.models.prompts import check_default, choose_prompt
 from sightline.models.routing import compose, match_types, merged_prompts
+from sightline.models.saving import save_encoder
 from sightline.models.sharing import push
 from sightline.models.similarity import similarity, similarity_name, similarity_pairwise
-from sightline.models.verify import check_encoder
+from sightline.models.verify import Answers
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.router import RouteKey, Router
@@ -72,6 +73,8 @@ class Encoder(Projected):
         self.truncate_dim = truncate_dim
         self.name_or_path = ""
         self.trained_dims: tuple[int, ...] = ()  # prefixes that Matryoshka training made good, widest first
+        self.story: Story | None = None  # of its training, for the card it is saved with
+        self.brought_card: str | None = None
         check_default(self.prompts, default_prompt_name)
 
     @classmethod
@@ -140,6 +143,9 @@ class Encoder(Projected):
         )
         encoder.name_or_path = str(name_or_path)
         encoder.trained_dims = layout.dims_from_json(checkpoint.own)
+        encoder.brought_card = brought_card(
+            folder, layout.MULTI_VECTOR if encoder.multi_vector else layout.EMBEDDER
+        )
         name_bases(encoder, folder, name_or_path)
         match_types(list(encoder.parts))
         return encoder.to(place).eval()
@@ -341,6 +347,7 @@ class Encoder(Projected):
             ConfigError: see `models.adapters.add_adapter`; or no such route.
         """
         add_adapters({name: one.model for name, one in self.backbones().items()}, adapter, routes)
+        self.brought_card = None
 
     def merge_adapter(self) -> None:
         """Works the adapter into the weights in place; what is left is an ordinary model, all of it trainable."""
@@ -358,42 +365,25 @@ class Encoder(Projected):
         folder: str | Path,
         *,
         truncate_dim: int | None = None,
-        card: str | None = None,
+        card: str | bool = True,
         merge: bool = False,
-        verify: bool = True,
+        verify: bool | Answers = True,
     ) -> None:
         """Writes the model so that Sightline and Sentence Transformers load it.
 
         Args:
             folder: a new folder, or one that holds a model to be replaced.
             truncate_dim: dimension the loaded model cuts its embeddings to.
-            card: text of README.md.
+            card: text of README.md, in the place of any. By default one is written of what is known of the model
+                and its training; one written by hand that is in the folder stays. False writes none.
             merge: work an adapter into the weights, for a model that needs no other; else it is saved alone.
-            verify: read what was written and compare vectors (see `verify`), with a second copy in memory meanwhile.
+            verify: read what was written and compare vectors (see `verify`), with a second copy in memory meanwhile;
+                or the vectors to compare with, of `verify.answers_of`.
 
         Raises:
             CheckpointError: the folder holds something else, or what was written is not this model.
         """
-        if truncate_dim is not None and not 1 <= truncate_dim <= self.embedding_dim:
-            raise CheckpointError(
-                f"truncate_dim must be between 1 and {self.embedding_dim}, not {truncate_dim}"
-            )
-        if self.multi_vector and (truncate_dim or self.truncate_dim):
-            raise CheckpointError(
-                "Sentence Transformers does not cut token vectors, so a saved truncate_dim would not hold there; "
-                "save without it and give it to encode"
-            )
-        facts = layout.ModelFacts(
-            model_type=layout.MULTI_VECTOR if self.multi_vector else layout.EMBEDDER,
-            prompts=self.prompts,
-            default_prompt_name=self.default_prompt_name,
-            similarity_fn_name=self.similarity_fn_name,
-            truncate_dim=truncate_dim or self.truncate_dim,
-        )
-        parts = merged(self.parts) if merge else [part for part in self.parts if isinstance(part, Module)]
-        check = partial(check_encoder, self, facts, merged=merge) if verify else None
-        own = layout.dims_to_json(self.trained_dims)
-        write_checkpoint(Path(folder), parts, facts, own=own, card=card, check=check)
+        save_encoder(self, folder, truncate_dim=truncate_dim, card=card, merge=merge, verify=verify)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Saves the model and uploads it; options, result and errors as of `sharing.push`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,15 @@ from torch import Tensor, nn
 
 from sightline.checkpoint import layout
 from sightline.checkpoint.adapters import merged
+from sightline.checkpoint.card import brought_card
 from sightline.checkpoint.language_heads import Head, HeadChoice
 from sightline.checkpoint.rerankers import read_reranker
-from sightline.checkpoint.write import activation_path, write_checkpoint
 from sightline.errors import ConfigError
 from sightline.inputs.collate import group_name
 from sightline.inputs.pairs import PairProcessor, is_pair_item, parse_pair
 from sightline.inputs.parse import parse
 from sightline.models.adapters import LoRA, add_adapters
+from sightline.models.card import Story
 from sightline.models.devices import floating_dtype, usable_device
 from sightline.models.encode import Settings
 from sightline.models.encoding_progress import Report
@@ -29,9 +29,10 @@ from sightline.models.loading import locate, name_bases
 from sightline.models.preprocess import Collator
 from sightline.models.prompts import check_default
 from sightline.models.routing import match_types
+from sightline.models.saving import save_reranker
 from sightline.models.scoring import score_pairs
 from sightline.models.sharing import push
-from sightline.models.verify import check_reranker
+from sightline.models.verify import Answers
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.language_model import LanguageModel
@@ -68,6 +69,8 @@ class Reranker(nn.Module):
         self.prompts = dict(prompts or {})
         self.default_prompt_name = default_prompt_name
         self.name_or_path = ""
+        self.story: Story | None = None  # of its training, for the card it is saved with
+        self.brought_card: str | None = None
         check_default(self.prompts, default_prompt_name)
 
     @classmethod
@@ -148,6 +151,7 @@ class Reranker(nn.Module):
             default_prompt_name=default_prompt_name or checkpoint.facts.default_prompt_name,
         )
         reranker.name_or_path = str(name_or_path)
+        reranker.brought_card = brought_card(folder, layout.RERANKER)
         name_bases(reranker, folder, name_or_path)
         match_types(checkpoint.parts)
         return reranker.to(place).eval()
@@ -343,6 +347,7 @@ class Reranker(nn.Module):
             ConfigError: see `models.adapters.add_adapter`.
         """
         add_adapters({"": self.backbone.model}, adapter)
+        self.brought_card = None
 
     def merge_adapter(self) -> None:
         """Works the adapter into the weights in place; what is left is an ordinary model, all of it trainable."""
@@ -355,31 +360,28 @@ class Reranker(nn.Module):
     # Saving
 
     def save_pretrained(
-        self, folder: str | Path, *, card: str | None = None, merge: bool = False, verify: bool = True
+        self,
+        folder: str | Path,
+        *,
+        card: str | bool = True,
+        merge: bool = False,
+        verify: bool | Answers = True,
     ) -> None:
         """Writes the model so that Sightline and Sentence Transformers load it.
 
         Args:
             folder: a new folder, or one that holds a model to be replaced.
-            card: text of README.md.
+            card: text of README.md, in the place of any. By default one is written of what is known of the model
+                and its training; one written by hand that is in the folder stays. False writes none.
             merge: work an adapter into the weights, for a model that needs no other; else it is saved alone.
-            verify: read what was written and compare scores (see `verify`), with a second copy in memory meanwhile.
+            verify: read what was written and compare scores (see `verify`), with a second copy in memory meanwhile;
+                or the scores to compare with, of `verify.answers_of`.
 
         Raises:
             CheckpointError: the format cannot express the model, the folder holds something else, or what was
                 written is not this model.
         """
-        facts = layout.ModelFacts(
-            prompts=self.prompts,
-            default_prompt_name=self.default_prompt_name,
-            model_type=layout.RERANKER,
-            activation_fn=activation_path(self.activation),
-        )
-        parts = merged(self.parts) if merge else [part for part in self.parts if isinstance(part, Module)]
-        check = partial(check_reranker, self, facts, merged=merge) if verify else None
-        # An adapter's folder has no config.json to say how many scores its head gives.
-        own = {"labels": self.num_labels}
-        write_checkpoint(Path(folder), parts, facts, own=own, card=card, check=check)
+        save_reranker(self, folder, card=card, merge=merge, verify=verify)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Saves the model and uploads it; options, result and errors as of `sharing.push`."""

@@ -27,7 +27,7 @@ def push(
     commit_message: str | None = None,
     exist_ok: bool = False,
     create_pr: bool = False,
-    card: str | None = None,
+    card: str | bool = True,
     verify: bool = True,
     **saving: Any,
 ) -> str:
@@ -42,7 +42,8 @@ def push(
         commit_message: by default "Upload a model with Sightline".
         exist_ok: whether there may be such a repository already; its model is replaced, other files stay.
         create_pr: open a pull request in place of a commit.
-        card: text of README.md; without one a card that is there stays.
+        card: as in ``save_pretrained``: a text takes the place of the card that is there; by default one that
+            somebody wrote by hand stays, and False leaves any that is there.
         verify, saving: as in ``save_pretrained``.
 
     Returns:
@@ -57,4 +58,6 @@ def push(
     )
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(Path(folder) / "model", card=card, verify=verify, **saving)
-        return repository.upload(Path(folder) / "model", message=commit_message)
+        return repository.upload(
+            Path(folder) / "model", message=commit_message, replace_card=isinstance(card, str)
+        )

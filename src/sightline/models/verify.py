@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,33 @@ SAME_DEVICE_HALF, OTHER_DEVICE_HALF = 1e-2, 6e-2
 WORKING = 512 * 2**20
 
 
-def check_encoder(encoder: Any, facts: ModelFacts, folder: Path, *, merged: bool = False) -> None:
+@dataclass(frozen=True)
+class Answers:
+    """What a model said to its probes, for where it cannot be asked when it is saved: see `answers_of`.
+
+    Attributes:
+        values: by the probe's name.
+        device, dtype: of the weights it answered with.
+    """
+
+    values: Mapping[str, Mapping[str, Tensor]]
+    device: torch.device
+    dtype: torch.dtype
+
+
+def answers_of(model: Any, probes: Sequence[Probe]) -> Answers:
+    """What a model says to `probes.encoder_probes` or `probes.reranker_probes`; it is left as it was.
+
+    Raises:
+        CheckpointError: it answers none that would show whether it was saved well.
+    """
+    with _unnoticed(model):
+        return Answers(_answers(model, probes), model.device, model.dtype)
+
+
+def check_encoder(
+    encoder: Any, facts: ModelFacts, folder: Path, *, merged: bool = False, answers: Answers | None = None
+) -> None:
     """Reads an encoder from where it was saved, and compares vectors and settings.
 
     Args:
@@ -49,6 +76,7 @@ def check_encoder(encoder: Any, facts: ModelFacts, folder: Path, *, merged: bool
         facts: what the saved one is to say of itself.
         folder: where it was saved.
         merged: whether an adapter was worked into the weights, which rounds them once more.
+        answers: what it said before; by default it is asked now.
 
     Raises:
         CheckpointError: the copy cannot be read, or is another model; says where they differ.
@@ -61,23 +89,32 @@ def check_encoder(encoder: Any, facts: ModelFacts, folder: Path, *, merged: bool
         "modalities": encoder.modalities,
         "embedding_dim": encoder.embedding_dim,
     }
-    _check_copy(encoder, folder, encoder_probes(encoder), settings, merged=merged)
+    _check_copy(encoder, folder, encoder_probes(encoder), settings, merged=merged, given=answers)
 
 
-def check_reranker(reranker: Any, facts: ModelFacts, folder: Path, *, merged: bool = False) -> None:
+def check_reranker(
+    reranker: Any, facts: ModelFacts, folder: Path, *, merged: bool = False, answers: Answers | None = None
+) -> None:
     """Reads a reranker from where it was saved, and compares scores and settings; as `check_encoder`."""
     settings = {
         "prompts": dict(facts.prompts),
         "default_prompt_name": facts.default_prompt_name,
         "num_labels": reranker.num_labels,
     }
-    _check_copy(reranker, folder, reranker_probes(reranker), settings, merged=merged)
+    _check_copy(reranker, folder, reranker_probes(reranker), settings, merged=merged, given=answers)
 
 
 def _check_copy(
-    model: Any, folder: Path, probes: Sequence[Probe], settings: Mapping[str, Any], *, merged: bool
+    model: Any,
+    folder: Path,
+    probes: Sequence[Probe],
+    settings: Mapping[str, Any],
+    *,
+    merged: bool,
+    given: Answers | None,
 ) -> None:
-    place = _place(model)
+    home = model.device if given is None else given.device
+    place = _place(model, home)
     if place is None:
         log.warning(
             "%s was saved without being checked: a second copy of the model needs %.1f GB, more than is free",
@@ -85,7 +122,9 @@ def _check_copy(
         )  # fmt: skip
         return
     try:
-        _compare(model, folder, place, probes, settings, _allowed(model, place, merged=merged))
+        answers = answers_of(model, probes) if given is None else given
+        allowed = _allowed(answers, place, merged=merged)
+        _compare(model, folder, place, probes, settings, answers, allowed)
     except (torch.OutOfMemoryError, MemoryError):
         log.warning("%s was saved without being checked: there was no memory for a second copy", folder.name)
 
@@ -96,16 +135,16 @@ def _compare(
     place: torch.device,
     probes: Sequence[Probe],
     settings: Mapping[str, Any],
+    answers: Answers,
     allowed: float,
 ) -> None:
     with _unnoticed(model):
-        answers = _answers(model, probes)
-        copy = _read(model, folder, place)
+        copy = _read(model, folder, place, answers.dtype)
         for name, value in settings.items():
             if (found := getattr(copy, name)) != value:
                 raise CheckpointError(f"read again, its {name} is {found!r} instead of {value!r}")
         for probe in probes:
-            if probe.name not in answers:
+            if probe.name not in answers.values:
                 continue
             try:
                 answer = probe.ask(copy)
@@ -113,7 +152,7 @@ def _compare(
                 raise
             except Exception as error:
                 raise CheckpointError(f"read again, it fails on {probe.name}: {error}") from error
-            _check(probe, answers[probe.name], answer, allowed)
+            _check(probe, answers.values[probe.name], answer, allowed)
 
 
 def _answers(model: Any, probes: Sequence[Probe]) -> dict[str, Mapping[str, Tensor]]:
@@ -135,12 +174,12 @@ def _answers(model: Any, probes: Sequence[Probe]) -> dict[str, Mapping[str, Tens
     return answers
 
 
-def _read(model: Any, folder: Path, place: torch.device) -> Any:
+def _read(model: Any, folder: Path, place: torch.device, dtype: torch.dtype) -> Any:
     try:
         copy = type(model).from_pretrained(
             folder,
             device=place,
-            dtype=model.dtype,
+            dtype=dtype,
             model_kwargs=_attention(model, place) | quantization_of(model),
             # Code that came with the model has been run already.
             trust_remote_code=any(
@@ -182,11 +221,11 @@ def _drift(wanted: Tensor, found: Tensor) -> float:
     return float((first - second).norm() / first.norm().clamp_min(1e-12))
 
 
-def _allowed(model: Any, place: torch.device, *, merged: bool) -> float:
+def _allowed(answers: Answers, place: torch.device, *, merged: bool) -> float:
     # In half precision an adapter's small share of a sum is rounded away when it is merged, layer by layer.
-    if place == model.device and not (merged and model.dtype not in SAME_DEVICE):
-        return SAME_DEVICE.get(model.dtype, SAME_DEVICE_HALF)
-    return OTHER_DEVICE.get(model.dtype, OTHER_DEVICE_HALF)
+    if place == answers.device and not (merged and answers.dtype not in SAME_DEVICE):
+        return SAME_DEVICE.get(answers.dtype, SAME_DEVICE_HALF)
+    return OTHER_DEVICE.get(answers.dtype, OTHER_DEVICE_HALF)
 
 
 def _attention(model: nn.Module, place: torch.device) -> dict[str, str]:
@@ -204,10 +243,10 @@ def _needed(model: nn.Module) -> int:
     return WORKING + sum(value.numel() * value.element_size() for value in model.parameters())
 
 
-def _place(model: Any) -> torch.device | None:
-    """Where a second copy of a model has room."""
+def _place(model: Any, home: torch.device) -> torch.device | None:
+    """Where a second copy of a model that runs on ``home`` has room."""
     # Weights in few bits stay where they can be so.
-    places = (model.device,) if quantization_of(model) else (model.device, torch.device("cpu"))
+    places = (home,) if quantization_of(model) else (home, torch.device("cpu"))
     for place in dict.fromkeys(places):
         if free_bytes(place) >= _needed(model):
             return place

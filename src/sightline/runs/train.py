@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     from sightline.evaluation.rows import Row
     from sightline.losses.base import Loss
+    from sightline.models.card_results import SystemResult
     from sightline.models.encoder import Encoder
     from sightline.training.arguments import TrainingArguments
     from sightline.training.card import CardFacts
-    from sightline.training.card_results import SystemResult
     from sightline.training.distributed import Ranks
     from sightline.training.trainer import Evaluator
 
@@ -91,7 +91,7 @@ def run_recipe(
         StoppedError: SIGTERM asked for it during training; a checkpoint was saved.
     """
     from sightline.evaluation.storage import hardware
-    from sightline.training.card import model_card
+    from sightline.training.card import story_of
     from sightline.training.weights import with_whole_weights
 
     seconds: dict[str, float] = {}
@@ -163,7 +163,7 @@ def run_recipe(
                 outcome.rows.append(subject.row(view, TUNED, several))
 
     with _timed(seconds, "save"):
-        card = model_card(
+        subject.model.story = story_of(
             dataclasses.replace(
                 told,
                 data=material.name,
@@ -171,7 +171,7 @@ def run_recipe(
                 measured_on=f"{material.measured_on} ({material.title})",
             )
         )
-        model = _save(recipe, subject, ranks, card, say)
+        model = _save(recipe, subject, ranks, say)
     facts |= {
         **made_with(),
         "fingerprint": material.fingerprint,
@@ -231,14 +231,14 @@ def _check_needs(
         source.check_needs(one)
 
 
-def _save(recipe: Recipe, subject: Subject, ranks: Ranks, card: str, say: Callable[..., None]) -> Path:
+def _save(recipe: Recipe, subject: Subject, ranks: Ranks, say: Callable[..., None]) -> Path:
     """The final model on the disk, and on the Hub where the recipe says so."""
     from sightline.checkpoint.upload import Repository
     from sightline.training.weights import save_from_main
 
     folder, output = Path(recipe.output.dir) / MODEL, recipe.output
     subject.settle()
-    save_from_main(subject.model, folder, ranks, card=card, verify=output.verify, **subject.saving())
+    save_from_main(subject.model, folder, ranks, verify=output.verify, **subject.saving())
     lora.settle(recipe, subject.model)
     subject.model.name_or_path = str(folder)  # an index built with it now is opened with what lies there
     if output.push_to_hub is not None and ranks.is_main:
@@ -248,7 +248,7 @@ def _save(recipe: Recipe, subject: Subject, ranks: Ranks, card: str, say: Callab
 
 def _shown(row: Row) -> SystemResult:
     """A row of the table as the model card shows it."""
-    from sightline.training.card_results import FULL, SystemResult
+    from sightline.models.card_results import FULL, SystemResult
 
     by_dim = {str(dim): found.mean for dim, found in row.result.by_dim.items()}
     return SystemResult(

@@ -138,9 +138,7 @@ class LastingTrainer(TunedTrainer):
                 folder = self._checkpoints.unfinished / final.name
                 if self.args.should_save:
                     folder = self._checkpoints.begin(step)
-            self.save_model(str(folder), _internal_call=True)
-            with self._ranks.together("saving the model"):
-                pass  # the others write into the folder that is there now
+            self.save_model(str(folder), _internal_call=True)  # on all ranks; the others write beside it now
             self._note_best_checkpoint(final)
             if not self.args.save_only_model or self._stop.agreed:
                 self._save_optimizer_and_scheduler(str(folder))

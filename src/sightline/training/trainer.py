@@ -21,15 +21,14 @@ from sightline.errors import ConfigError
 from sightline.losses.base import Loss
 from sightline.models.encoder import Encoder
 from sightline.models.projection import save_projection, saved_projection
+from sightline.models.reranker import Reranker
 from sightline.training.arguments import TrainingArguments
 from sightline.training.bad_batches import NotFiniteError
 from sightline.training.batches import BadRow, Delivery
-from sightline.training.card import CardFacts, model_card
 from sightline.training.engine import Engine
 from sightline.training.evaluating import Evaluator, check_evaluation, check_evaluator_inputs, mean_loss
 from sightline.training.extras import Extras
 from sightline.training.fitting import check_model
-from sightline.training.lasting import LastingTrainer
 from sightline.training.mixing import MixedRows, check_strategy, loss_by_dataset
 from sightline.training.ordering import Ordering, Shuffled
 from sightline.training.random_state import undisturbed
@@ -38,6 +37,7 @@ from sightline.training.samples import Sample
 from sightline.training.saving import problem
 from sightline.training.source import RowSource
 from sightline.training.streams import Stream, read_training
+from sightline.training.telling import TellingTrainer
 from sightline.training.weights import (
     Replicated,
     is_sharded,
@@ -47,13 +47,14 @@ from sightline.training.weights import (
     whole_state_dict,
     whole_weights,
     with_whole_weights,
+    witness,
 )
 from sightline.types import Batch
 
 logger = logging.getLogger(__name__)
 
 
-class Trainer(LastingTrainer):
+class Trainer(TellingTrainer):
     """Trains an encoder or a reranker.
 
     Schedules, callbacks, trackers, accumulation and clipping are `transformers.Trainer`'s; how a batch is made
@@ -110,6 +111,7 @@ class Trainer(LastingTrainer):
         self._rows = MixedRows(read_training(train_dataset, args.streams))
         self._eval_rows = named_rows(eval_dataset, evaluation_set)
         training = self._rows.by_name
+        self._earlier = encoder.story if isinstance(encoder, (Encoder, Reranker)) else None
         self.loss = loss_by_dataset(loss, list(training), list(self._eval_rows))
         streams = self._rows.has_streams
         if len(training) > 1:
@@ -155,12 +157,6 @@ class Trainer(LastingTrainer):
                 "fsdp shards the model over the accelerators of several processes, with FSDP version 2; start them "
                 "with torchrun on a machine that has some, or leave fsdp out"
             )
-
-    @property
-    def output_dir(self) -> Path:
-        """Where checkpoints and evaluation results go."""
-        assert self.args.output_dir is not None
-        return Path(self.args.output_dir)
 
     # Data
 
@@ -297,6 +293,7 @@ class Trainer(LastingTrainer):
             metrics |= {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
         metrics[f"{metric_key_prefix}_runtime"] = round(time.time() - started, 4)
         self.log(metrics)
+        self._leave_story()
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -322,20 +319,28 @@ class Trainer(LastingTrainer):
     # Checkpoints
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Writes the encoder on the main process; with several, all of them call it."""
-        if is_sharded(self.model):
-            self._save(output_dir, whole_state_dict(self.model))
-        else:
-            super().save_model(output_dir, _internal_call)
+        """Writes the model on the main process, and reads it again to compare; with several, all of them call it.
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir) if output_dir else self.output_dir
-        with plain_weights(self.model, state_dict or {}):
-            self.model.save_pretrained(folder, card=self.card(), verify=False)
-            save_projection(self.model, folder)
-        torch.save(self.args, folder / TRAINING_ARGS_NAME)
+        Args:
+            output_dir: where it goes; by default the output folder.
+
+        Raises:
+            CheckpointError: what was written is not this model (see `sightline.models.verify`).
+        """
+        # A checkpoint of the run is checked by the sums of its files, and is saved often.
+        self._write_model(Path(output_dir) if output_dir else self.output_dir, verify=not _internal_call)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def _write_model(self, folder: Path, *, verify: bool) -> None:
+        compared = witness(self.model, self._ranks) if verify else False
+        state = whole_state_dict(self.model) if is_sharded(self.model) else {}
+        with self._ranks.together("saving the model"):
+            if self.args.should_save:
+                with plain_weights(self.model, state):
+                    self.model.save_pretrained(folder, card=self.card_for(folder), verify=compared)
+                    save_projection(self.model, folder)
+                torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self._load_weights(resume_from_checkpoint)
@@ -357,31 +362,6 @@ class Trainer(LastingTrainer):
         widest = reduce(torch.promote_types, {weight.dtype for weight in self.model.parameters()})
         saved = type(self.model).from_pretrained(folder, device="cpu", dtype=widest)
         load_whole_state_dict(self.model, saved.state_dict() | saved_projection(self.model, Path(folder)))
-
-    def card_facts(self) -> CardFacts:
-        """What the model card tells, as it stands now."""
-        rows = self._rows
-        return CardFacts(
-            encoder=self.model,
-            loss=self.loss,
-            args=self.args,
-            columns=rows.column_names,
-            train_rows=len(rows) - len(self.skipped),
-            skipped_rows=len(self.skipped),
-            fingerprint=rows.fingerprint,
-            steps=self.state.global_step,
-            log_history=self.state.log_history,
-            primary_metric=None if self.evaluator is None else self.evaluator.primary_metric,
-        )
-
-    def card(self) -> str:
-        """The model card as it stands now."""
-        return model_card(self.card_facts())
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Writes the card into the output folder (transformers calls this before it pushes to the Hub)."""
-        if self.is_world_process_zero():
-            (self.output_dir / "README.md").write_text(self.card(), encoding="utf-8")
 
 
 def _no_collator(_: Any) -> Any:

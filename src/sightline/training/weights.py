@@ -25,6 +25,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sightline.checkpoint.adapters import quantized_weights
+from sightline.models.probes import encoder_probes, reranker_probes
+from sightline.models.reranker import Reranker
+from sightline.models.verify import Answers, answers_of
 from sightline.training.distributed import Ranks
 
 if TYPE_CHECKING:
@@ -230,19 +233,43 @@ def save_from_main(
 ) -> None:
     """``model.save_pretrained(folder, **options)`` on rank 0, of whole weights; the others wait for it.
 
-    What a sharded model wrote is not compared with it: no rank alone can run it.
+    A sharded model answers what is compared (see `sightline.models.verify`) before, with all ranks' weights.
 
     Raises:
         PeerError: rank 0 could not write (there: its own error).
         LostRankError: a rank does not answer.
     """
+    compared = witness(model, ranks) if verify else False
     state = whole_state_dict(model)
 
     def save() -> None:
         with plain_weights(model, state):
-            model.save_pretrained(folder, verify=verify and not is_sharded(model), **options)
+            model.save_pretrained(folder, verify=compared, **options)
 
     ranks.from_main(save, "saving the model")
+
+
+def witness(model: Any, ranks: Ranks) -> Answers | bool:
+    """What to compare a saved model with, as ``verify`` of ``save_pretrained``.
+
+    A collective for a sharded model: all ranks call it. They gather its weights once, and rank 0 asks it.
+
+    Returns:
+        a sharded model's answers on rank 0; True for any other, which is asked when it is saved.
+
+    Raises:
+        PeerError: rank 0 could not ask (there: its own error).
+        LostRankError: a rank does not answer.
+    """
+    if not is_sharded(model):
+        return True
+
+    def ask() -> Answers:
+        probes = reranker_probes(model) if isinstance(model, Reranker) else encoder_probes(model)
+        return answers_of(model, probes)
+
+    with with_whole_weights(model), ranks.together("asking the model what its copy is to answer"):
+        return ask() if ranks.is_main else True
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightline.training.card_results import SystemResult
+from sightline.models.card_results import SystemResult
 
 LIBRARY = "sentence-transformers"
 METRICS = {
