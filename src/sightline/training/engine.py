@@ -141,7 +141,7 @@ class Engine:
         self._compiled = all(self.ranks.exchange(found.helps, "comparing compiled layers"))
         if not self._compiled:
             uncompile_layers(model)
-        self._say(
+        self.say(
             f"torch_compile: a forward and backward pass takes {found.compiled:.3g} s compiled and {found.plain:.3g} s "
             "as it is: "
             + (
