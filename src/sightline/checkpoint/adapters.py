@@ -8,7 +8,7 @@ model it belongs to by its folder or its name on the Hub.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,14 @@ from transformers import PreTrainedModel
 
 from sightline.checkpoint import hub, layout
 from sightline.checkpoint.options import LoadOptions
-from sightline.errors import CheckpointError, ConfigError
+from sightline.checkpoint.quantized import (
+    dequantize,
+    full_precision,
+    is_quantized,
+    quantized_models,
+    saved_settings,
+)
+from sightline.errors import CheckpointError
 from sightline.inputs.processor import ItemProcessor
 from sightline.modules.base import Module
 
@@ -74,6 +81,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
     """
     from safetensors import SafetensorError
 
+    full_precision(model, layout.read_facts(folder / CONFIG).get("modules_to_save") or ())
     names = vars(model).get(_SPELLING)
     try:
         found = model.load_adapter(str(folder), adapter_name=NAME, is_trainable=True)
@@ -87,7 +95,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
             f"base_model_name_or_path in {CONFIG} another model's?"
         )
     settle(model)
-    if model.dtype in _HALF and (folder / WEIGHTS).is_file():
+    if (model.dtype in _HALF or is_quantized(model)) and (folder / WEIGHTS).is_file():
         _restore_bits(model, folder / WEIGHTS)
 
 
@@ -103,7 +111,7 @@ def settle(model: PreTrainedModel) -> None:
 
 
 def _restore_bits(model: PreTrainedModel, file: Path) -> None:
-    """Weights of an adapter as saved: transformers rounds them to the type of the model that it puts them into."""
+    """Weights of an adapter as saved: transformers rounds them to the type that the layers around them compute in."""
     from safetensors.torch import load_file
 
     saved = {name.removeprefix("base_model.model."): value for name, value in load_file(file).items()}
@@ -121,76 +129,26 @@ def adapter_of(model: nn.Module) -> PeftConfig | None:
     return next(iter(found.values()), None)
 
 
-def is_quantized(model: PreTrainedModel) -> bool:
-    """Whether its weights are held in 4 or 8 bits."""
-    return vars(model.config).get("quantization_config") is not None
-
-
-def quantization_of(model: nn.Module) -> dict[str, Any]:
-    """The argument of `from_pretrained` that a quantised model was loaded with; empty for others."""
-    found = [
-        vars(module.config)["quantization_config"]
-        for module in model.modules()
-        if isinstance(module, PreTrainedModel) and is_quantized(module)
-    ]
-    return {"quantization_config": found[0]} if found else {}
-
-
-def quantized_weights(model: nn.Module) -> set[str]:
-    """Names of the weights that are held in few bits and not trained; no checkpoint of the model has them so."""
-    found = set()
-    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    for prefix, module in model.named_modules():
-        if isinstance(module, PreTrainedModel) and is_quantized(module):
-            found |= {f"{prefix}.{name}" if prefix else name for name in module.state_dict()}
-    return found - trained
-
-
-def check_quantization(model_kwargs: Mapping[str, Any]) -> None:
-    """Refuses quantised loading where it cannot work, before anything is read.
-
-    Raises:
-        ConfigError: bitsandbytes or a GPU is missing.
-    """
-    settings = model_kwargs.get("quantization_config")
-    if settings is None:
-        return
-    facts = settings if isinstance(settings, dict) else settings.to_dict()
-    if not (facts.get("load_in_4bit") or facts.get("load_in_8bit")):
-        return  # another method, which brings its own errors
-    import importlib.util
-
-    bits = "4" if facts.get("load_in_4bit") else "8"
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError(
-            f"loading a model in {bits} bits needs bitsandbytes, which is not installed: pip install bitsandbytes; or "
-            "leave quantization_config out"
-        )
-    if not torch.accelerator.is_available():
-        raise ConfigError(
-            f"loading a model in {bits} bits needs a GPU, and there is none here; leave quantization_config out to "
-            "train the adapter on a model of full precision"
-        )
+def loading_of(model: PreTrainedModel) -> dict[str, Any]:
+    """What a checkpoint with an adapter says of how the model is to be loaded that it belongs to; empty without one."""
+    adapter = adapter_of(model)
+    return {} if adapter is None else saved_settings(model, vars(adapter).get("modules_to_save") or ())
 
 
 def merged(parts: Iterable[nn.Module]) -> list[Module]:
     """The parts with every adapter worked into the weights; the ones given stay as they are.
 
-    Weights that no adapter touches are shared, not copied.
+    Weights that no adapter touches are shared, not copied. Those held in few bits are written out in full: rounded to
+    few bits once more, the sum with the adapter would be another model.
 
     Raises:
-        CheckpointError: the model is quantised, so that its weights cannot take the adapter up exactly.
+        CheckpointError: the model's weights are in few bits and cannot be written out.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
     own = [part for part in parts if isinstance(part, Module)]
     modules = [module for part in own for module in part.modules()]
-    if any(isinstance(module, PreTrainedModel) and is_quantized(module) for module in modules):
-        raise CheckpointError(
-            "an adapter cannot be merged into quantised weights without loss; save the adapter, load it without "
-            "quantization_config and merge that"
-        )
     adapted = [one for one in modules if isinstance(one, (BaseTunerLayer, AuxiliaryTrainingWrapper))]
     touched = {id(weight) for one in adapted for weight in one.parameters()}
     kept: list[Any] = [
@@ -201,6 +159,8 @@ def merged(parts: Iterable[nn.Module]) -> list[Module]:
     ]
     copies = copy.deepcopy(own, {id(one): one for one in kept})
     for part in copies:
+        for model in quantized_models(part):
+            dequantize(model)
         for name, module in list(part.named_modules()):
             if isinstance(module, BaseTunerLayer):
                 module.merge(safe_merge=True)

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sightline import __version__
 from sightline.checkpoint import dialects, layout
+from sightline.checkpoint.adapters import loading_of
 from sightline.errors import CheckpointError
 from sightline.files import write_json
 from sightline.modules.backbone import Backbone
@@ -223,6 +224,8 @@ def _write_backbone(part: Models, folder: Path) -> None:
         }
     else:
         facts = part.facts()
+    if loading := loading_of(part.model):
+        facts["model_args"] = loading  # as every ST since 3 reads it
     write_json(folder / layout.BACKBONE_FILES[0], facts)
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from sightline.checkpoint.adapters import NAME, adapter_of, settle
+from sightline.checkpoint.quantized import full_precision
 from sightline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def add_adapter(model: PreTrainedModel, adapter: LoRA | PeftConfig) -> None:
     check_free(model)
     settings = _peft_config(model, adapter) if isinstance(adapter, LoRA) else adapter
     _check_layers(model, settings)
+    full_precision(model, vars(settings).get("modules_to_save") or ())
     try:
         model.add_adapter(settings, adapter_name=NAME)
     except ValueError as error:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as bars
 
-from sightline.checkpoint.adapters import quantization_of
 from sightline.checkpoint.layout import ModelFacts
+from sightline.checkpoint.quantized import computes_in_full, quantized_models
 from sightline.errors import CheckpointError
 from sightline.models.free_memory import free_bytes
 from sightline.models.probes import Probe, encoder_probes, reranker_probes
@@ -114,16 +114,16 @@ def _check_copy(
     given: Answers | None,
 ) -> None:
     home = model.device if given is None else given.device
-    place = _place(model, home)
+    place = _place(model, home, folder, merged=merged)
     if place is None:
         log.warning(
             "%s was saved without being checked: a second copy of the model needs %.1f GB, more than is free",
-            folder.name, _needed(model) / 1e9,
+            folder.name, _needed(model, folder) / 1e9,
         )  # fmt: skip
         return
     try:
         answers = answers_of(model, probes) if given is None else given
-        allowed = _allowed(answers, place, merged=merged)
+        allowed = _allowed(model, answers, place, merged=merged)
         _compare(model, folder, place, probes, settings, answers, allowed)
     except (torch.OutOfMemoryError, MemoryError):
         log.warning("%s was saved without being checked: there was no memory for a second copy", folder.name)
@@ -180,7 +180,7 @@ def _read(model: Any, folder: Path, place: torch.device, dtype: torch.dtype) -> 
             folder,
             device=place,
             dtype=dtype,
-            model_kwargs=_attention(model, place) | quantization_of(model),
+            model_kwargs=_attention(model, place),
             # Code that came with the model has been run already.
             trust_remote_code=any(
                 type(part).__module__.startswith("transformers_modules") for part in model.modules()
@@ -221,7 +221,9 @@ def _drift(wanted: Tensor, found: Tensor) -> float:
     return float((first - second).norm() / first.norm().clamp_min(1e-12))
 
 
-def _allowed(answers: Answers, place: torch.device, *, merged: bool) -> float:
+def _allowed(model: Any, answers: Answers, place: torch.device, *, merged: bool) -> float:
+    if merged and not computes_in_full(model):
+        return OTHER_DEVICE_HALF
     # In half precision an adapter's small share of a sum is rounded away when it is merged, layer by layer.
     if place == answers.device and not (merged and answers.dtype not in SAME_DEVICE):
         return SAME_DEVICE.get(answers.dtype, SAME_DEVICE_HALF)
@@ -239,16 +241,20 @@ def _attention(model: nn.Module, place: torch.device) -> dict[str, str]:
     return {"attn_implementation": name}
 
 
-def _needed(model: nn.Module) -> int:
-    return WORKING + sum(value.numel() * value.element_size() for value in model.parameters())
+def _needed(model: nn.Module, folder: Path) -> int:
+    held = sum(value.numel() * value.element_size() for value in model.parameters())
+    # Weights of few bits are written out in full when an adapter is merged.
+    written = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+    return WORKING + max(held, written)
 
 
-def _place(model: Any, home: torch.device) -> torch.device | None:
+def _place(model: Any, home: torch.device, folder: Path, *, merged: bool) -> torch.device | None:
     """Where a second copy of a model that runs on ``home`` has room."""
     # Weights in few bits stay where they can be so.
-    places = (home,) if quantization_of(model) else (home, torch.device("cpu"))
+    here_only = not merged and quantized_models(model)
+    places = (home,) if here_only else (home, torch.device("cpu"))
     for place in dict.fromkeys(places):
-        if free_bytes(place) >= _needed(model):
+        if free_bytes(place) >= _needed(model, folder):
             return place
     return None
 

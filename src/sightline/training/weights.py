@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sightline.checkpoint.adapters import quantized_weights
+from sightline.checkpoint.quantized import quantized_weights
 from sightline.models.probes import encoder_probes, reranker_probes
 from sightline.models.reranker import Reranker
 from sightline.models.verify import Answers, answers_of
