@@ -7,6 +7,7 @@ from typing import Any
 
 from sightline.errors import CheckpointError, ConfigError
 from sightline.modules.calls import Call, CallTable
+from sightline.modules.layer_pooling import WeightedLayerPooling
 from sightline.modules.token_mask import TokenMask
 from sightline.modules.token_pooling import TokenPooling
 
@@ -16,6 +17,7 @@ _KINDS: Mapping[str, str] = {
     "Transformer": "backbone",
     "CLIPModel": "clip",
     "Pooling": "pooling",
+    "WeightedLayerPooling": "layer_pooling",
     "Dense": "dense",
     "Normalize": "normalize",
     "LayerNorm": "layer_norm",
@@ -35,6 +37,7 @@ _MULTI_VECTOR = "sentence_transformers.multi_vector_encoder.modules"  # with ST 
 SPELLINGS: Mapping[str, str] = {
     "backbone": "sentence_transformers.models.Transformer",
     "pooling": "sentence_transformers.models.Pooling",
+    "layer_pooling": "sentence_transformers.models.WeightedLayerPooling",
     "dense": "sentence_transformers.models.Dense",
     "normalize": "sentence_transformers.models.Normalize",
     "layer_norm": "sentence_transformers.models.LayerNorm",
@@ -50,6 +53,7 @@ SPELLINGS: Mapping[str, str] = {
 FOLDER_NAMES: Mapping[str, str] = {
     "backbone": "Transformer",
     "pooling": "Pooling",
+    "layer_pooling": "WeightedLayerPooling",
     "dense": "Dense",
     "normalize": "Normalize",
     "layer_norm": "LayerNorm",
@@ -106,6 +110,22 @@ def pooling_facts(data: Mapping[str, Any], where: str) -> tuple[int, tuple[str, 
         modes = tuple(mode for key, mode in _LEGACY_POOLING.items() if data.get(key)) or ("mean",)
     modes = (modes,) if isinstance(modes, str) else tuple(modes)
     return dim, modes, bool(data.get("include_prompt", True))
+
+
+def layer_pooling(facts: Mapping[str, Any], where: str) -> WeightedLayerPooling:
+    """Weighted layers out of their file, in the spelling of any release.
+
+    Raises:
+        CheckpointError: no dimension in the file, or a value that cannot be.
+    """
+    dim = facts.get("embedding_dimension", facts.get("word_embedding_dimension"))
+    if not isinstance(dim, int):
+        raise CheckpointError(f"{where}: no embedding_dimension")
+    try:  # the defaults of ST's module
+        layers, start = int(facts.get("num_hidden_layers", 12)), int(facts.get("layer_start", 4))
+        return WeightedLayerPooling(dim, layers, start)
+    except (CheckpointError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{where}: {error}") from error
 
 
 def legacy_pooling_facts(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -137,8 +137,27 @@ def keep_whole(tokenizer: PreTrainedTokenizerBase, markers: Sequence[str]) -> No
         tokenizer.add_special_tokens(extra)
 
 
-def converted(parts: Sequence[Module], folder: Path) -> list[Module]:
+def check_dimension(parts: Sequence[Module], dimension: bool | int, folder: Path) -> None:
+    """Whether a late-interaction model has the components that were asked for by number.
+
+    Raises:
+        CheckpointError: it has another number, which is its own.
+    """
+    found = next((part.output_dim for part in reversed(parts) if part.output_dim is not None), None)
+    if dimension is not True and dimension and found != dimension:
+        raise CheckpointError(
+            f"{folder}: its token vectors have {found} components, not {dimension}: it has a projection of its own; "
+            "ask for multi_vector without a number"
+        )
+
+
+def converted(parts: Sequence[Module], folder: Path, dimension: int) -> list[Module]:
     """Token vectors out of the parts of a pooling model: what pools goes, a projection stays or is added.
+
+    Args:
+        parts: of the pooling model.
+        folder: for messages.
+        dimension: components of the token vectors, where the projection is new.
 
     Raises:
         CheckpointError: the model does not start with a backbone that gives token vectors.
@@ -159,9 +178,9 @@ def converted(parts: Sequence[Module], folder: Path) -> list[Module]:
     if not any(isinstance(part, Dense) for part in kept):
         log.warning(
             "%s has no projection for late interaction: its token vectors go through a new one of random weights, "
-            "to %d components, and mean nothing until it is trained", folder.name, NEW_DIMENSION,
+            "to %d components, and mean nothing until it is trained", folder.name, dimension,
         )  # fmt: skip
-        kept.append(_projection(first.output_dim, NEW_DIMENSION))
+        kept.append(_projection(first.output_dim, dimension))
     return [*kept, TokenMask(), Normalize(input_name=TOKENS)]
 
 

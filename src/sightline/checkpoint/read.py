@@ -27,6 +27,7 @@ from sightline.modules.heads import (
     activation_named,
 )
 from sightline.modules.language_model import LogitScore
+from sightline.modules.layer_pooling import without_idle_layers
 from sightline.modules.pooling import Pooling
 from sightline.modules.router import Router, RoutingTable
 
@@ -42,13 +43,13 @@ class Checkpoint:
     own: dict[str, Any]
 
 
-def read_checkpoint(folder: Path, options: LoadOptions, *, multi_vector: bool = False) -> Checkpoint:
+def read_checkpoint(folder: Path, options: LoadOptions, *, multi_vector: bool | int = False) -> Checkpoint:
     """Reads a checkpoint of ours, of ST 2 to 6, or a bare transformers one.
 
     Args:
         folder: where it lies.
         options: how its transformers parts are loaded.
-        multi_vector: make a late-interaction model of one that pools.
+        multi_vector: make a late-interaction model of one that pools; or the components of its token vectors.
 
     Raises:
         CheckpointError: a file is missing or malformed, or a class has no equivalent here.
@@ -61,22 +62,40 @@ def read_checkpoint(folder: Path, options: LoadOptions, *, multi_vector: bool = 
         parts = [read_part(entry, folder, options, own, heritage) for entry in layout.read_modules(folder)]
         if not parts:
             raise CheckpointError(f"{folder / layout.MODULES}: lists no module")
+        parts = active(parts, folder)
         if heritage is not None:
             parts = late.complete(parts, heritage)
         elif multi_vector:
-            parts = _to_tokens(parts, facts, folder)
+            parts = _to_tokens(parts, facts, folder, multi_vector)
+        late.check_dimension(parts, multi_vector, folder)
         return Checkpoint(parts, facts, own)
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise CheckpointError(f"{folder}: neither modules.json nor config.json, so there is no model in it")
     tokens = late.bare(folder, options, facts)
     if tokens is None and multi_vector:
-        tokens = _to_tokens([load_backbone(folder, options)[0]], facts, folder)
+        tokens = _to_tokens([load_backbone(folder, options)[0]], facts, folder, multi_vector)
+    if tokens is not None:
+        late.check_dimension(tokens, multi_vector, folder)
     return Checkpoint(_bare(folder, options) if tokens is None else tokens, facts, own)
 
 
-def _to_tokens(parts: list[Module], facts: layout.ModelFacts, folder: Path) -> list[Module]:
+def active(parts: list[Module], folder: Path) -> list[Module]:
+    """The parts but for weighted layers that ST passes over, of which a warning says what would put them to work."""
+    kept, idle = without_idle_layers(parts)
+    if idle:
+        log.warning(
+            "%s has weights for its layers that were never used: its config.json does not say output_hidden_states, "
+            "without which Sentence Transformers passes them over, and so do we. "
+            'config_kwargs={"output_hidden_states": True} uses them', folder.name,
+        )  # fmt: skip
+    return kept
+
+
+def _to_tokens(
+    parts: list[Module], facts: layout.ModelFacts, folder: Path, dimension: bool | int
+) -> list[Module]:
     facts.model_type, facts.similarity_fn_name, facts.truncate_dim = layout.MULTI_VECTOR, None, None
-    return late.converted(parts, folder)
+    return late.converted(parts, folder, late.NEW_DIMENSION if dimension is True else dimension)
 
 
 def _bare(folder: Path, options: LoadOptions) -> list[Module]:
@@ -135,6 +154,8 @@ def _read_kind(
     if kind == "pooling":
         dim, modes, include_prompt = dialects.pooling_facts(facts, where)
         return Pooling(dim, modes, include_prompt=include_prompt)
+    if kind == "layer_pooling":
+        return load_weights(dialects.layer_pooling(facts, where), folder)
     if kind == "dense":
         # A projection of token vectors that does not say so is older than the entry.
         default = POOLED if heritage is None else late.TOKENS
@@ -204,7 +225,7 @@ def _read_router(folder: Path, options: LoadOptions, own: Mapping[str, Any]) -> 
             f"{where}: structure names parts without a type: {', '.join(sorted(unknown)) or 'none'}"
         )
     parameters = facts.get("parameters") or {}
-    routes = {route: [loaded[part_id] for part_id in ids] for route, ids in structure.items()}
+    routes = {route: active([loaded[part_id] for part_id in ids], folder) for route, ids in structure.items()}
     default = parameters.get("default_route")
     if default is None and parameters.get("allow_empty_key", True):
         default = next(iter(routes))

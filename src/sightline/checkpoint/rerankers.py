@@ -37,7 +37,7 @@ from sightline.checkpoint.language_heads import (
 )
 from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.processors import load_processor
-from sightline.checkpoint.read import read_part
+from sightline.checkpoint.read import active, read_part
 from sightline.errors import CheckpointError
 from sightline.inputs.pairs import carried_modalities, template_failure, template_length
 from sightline.modules.backbone import Backbone
@@ -145,7 +145,7 @@ def _saved(
     if task == "feature-extraction" and parts and _writes_scores(parts):
         table = dialects.call_table(saved, str(place)) or dialects.TEXT_ONLY
         backbone, _ = load_backbone(place, options, facts=saved, table=table)
-        return [backbone, *parts]
+        return active([backbone, *parts], folder)
     names = ", ".join(entry.type.rpartition(".")[2] for entry in rest) or "nothing"
     raise CheckpointError(
         f"{folder}: a reranker made for the task {task!r} with {names} on top; known are "

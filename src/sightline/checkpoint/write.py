@@ -13,13 +13,14 @@ from transformers import PreTrainedTokenizerFast
 
 from sightline import __version__
 from sightline.checkpoint import dialects, layout
-from sightline.checkpoint.adapters import loading_of
+from sightline.checkpoint.adapters import adapter_of, loading_of
 from sightline.errors import CheckpointError
 from sightline.files import write_json
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.heads import ACTIVATIONS, Dense, LayerNorm
 from sightline.modules.language_model import LanguageModel
+from sightline.modules.layer_pooling import WeightedLayerPooling
 from sightline.modules.router import Router
 from sightline.modules.sequence_scores import SequenceScores
 
@@ -164,7 +165,7 @@ def write_part(part: Module, folder: Path) -> None:
         write_json(folder / "config.json", facts)
         if isinstance(part, Dense):
             activation_path(part.activation)
-        if isinstance(part, (Dense, LayerNorm)):
+        if isinstance(part, (Dense, LayerNorm, WeightedLayerPooling)):
             _write_weights(part, folder)
 
 
@@ -226,6 +227,9 @@ def _write_backbone(part: Models, folder: Path) -> None:
         facts = part.facts()
     if loading := loading_of(part.model):
         facts["model_args"] = loading  # as every ST since 3 reads it
+    if isinstance(part, Backbone) and part.keeps_layers and adapter_of(part.model) is not None:
+        # The configuration is not written beside an adapter, and that of the model it belongs to does not say it.
+        facts["config_args"] = {"output_hidden_states": True}
     write_json(folder / layout.BACKBONE_FILES[0], facts)
 
 

@@ -38,6 +38,10 @@ class ModelConfig:
     kind: Literal["encoder", "reranker"] = "encoder"
     """"encoder": a model that embeds queries and documents apart; "reranker": one that reads a pair and scores it."""
 
+    multi_vector: bool | int = False
+    """Make a late-interaction model of the checkpoint: a vector per token, through a projection that is new where it
+    has none, to 128 components or to the number given here. One that is saved as such is known without it."""
+
     head: Literal["answer", "pooled", "classification"] | None = None
     """Head of a new reranker: "answer" takes the log-odds of a yes and a no word of a language model, "pooled" a linear
     layer on a pooled vector, "classification" transformers' own; inherited: what suits the checkpoint."""

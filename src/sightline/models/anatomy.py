@@ -13,6 +13,7 @@ from sightline.models.preprocess import Collator, Preprocessor
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.heads import POOLED, Dense
+from sightline.modules.layer_pooling import connect_layers
 from sightline.modules.pooling import Pooling
 from sightline.modules.router import Router
 from sightline.modules.token_mask import TokenMask
@@ -67,11 +68,13 @@ def embeddings_of(features: Mapping[str, Any]) -> Embeddings:
 
 
 def settle(parts: Sequence[nn.Module]) -> None:
-    """Looks the words of token masks up in the tokenizer of the backbone, and query expansion's token.
+    """Looks the words of token masks up in the tokenizer of the backbone, and query expansion's token; has backbones
+    keep the layers that are weighted behind them.
 
     Raises:
-        CheckpointError: the tokenizer lacks that token.
+        CheckpointError: the tokenizer lacks that token, or the layers to be weighted are not there.
     """
+    connect_layers(parts)
     tokenizers = [backbone.processor.tokenizer for backbone in backbones_of(parts).values()]
     for part in parts:
         if isinstance(part, TokenMask):

@@ -91,7 +91,7 @@ class Encoder(Projected):
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
         similarity_fn_name: str | None = None,
-        multi_vector: bool = False,
+        multi_vector: bool | int = False,
         trust_remote_code: bool = False,
         revision: str | None = None,
         token: str | bool | None = None,
@@ -111,8 +111,8 @@ class Encoder(Projected):
             config_kwargs: for ``AutoConfig.from_pretrained``.
             prompts, default_prompt_name, similarity_fn_name: win over the checkpoint's.
             multi_vector: make a late-interaction model of a checkpoint that pools, or of a bare one: a vector per
-                token, through a projection that is new where the checkpoint has none. One that is saved as such is
-                known without it.
+                token, through a projection that is new where the checkpoint has none, to 128 components or to the
+                number given. One that is saved as such is known without it.
             trust_remote_code: run code that comes with the backbone; off unless you know the author.
             revision, token, cache_dir, local_files_only: as in huggingface_hub.
 

@@ -23,6 +23,10 @@ def layer_count(first: nn.Module) -> int:
     """
     if not isinstance(first, Backbone) or first.table.writes != "token_embeddings":
         raise ConfigError("this model does not pool hidden states itself, so its layers have no vectors")
+    if first.keeps_layers:
+        raise ConfigError(
+            "this model's vectors are a mean over its layers, so no layer has a vector of its own"
+        )
     return int(first.model.config.get_text_config().num_hidden_layers)
 
 

@@ -36,6 +36,7 @@ from sightline.models.verify import Answers
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
 from sightline.modules.language_model import LanguageModel
+from sightline.modules.layer_pooling import connect_layers
 from sightline.modules.sequence_scores import SCORES, SequenceScores
 from sightline.types import MicroBatch
 
@@ -65,6 +66,7 @@ class Reranker(nn.Module):
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
+        connect_layers(parts)
         self.activation = activation or (nn.Sigmoid() if self.num_labels == 1 else nn.Identity())
         self.prompts = dict(prompts or {})
         self.default_prompt_name = default_prompt_name

@@ -25,6 +25,7 @@ def encoder_shape(
     model_kwargs: Mapping[str, Any] | None = None,
     processor_kwargs: Mapping[str, Any] | None = None,
     prompts: Mapping[str, str] | None = None,
+    multi_vector: bool | int = False,
     trust_remote_code: bool = False,
     revision: str | None = None,
 ) -> Encoder:
@@ -34,7 +35,8 @@ def encoder_shape(
 
     Args:
         name_or_path: folder, or name on the Hub; of that the weights are fetched all the same.
-        dtype, model_kwargs, processor_kwargs, prompts, trust_remote_code, revision: as `Encoder.from_pretrained`.
+        dtype, model_kwargs, processor_kwargs, prompts, multi_vector, trust_remote_code, revision: as
+            `Encoder.from_pretrained`.
 
     Raises:
         CheckpointError: as `Encoder.from_pretrained`, as far as it shows without weights.
@@ -42,7 +44,7 @@ def encoder_shape(
     folder, options = _without_weights(
         name_or_path, dtype, model_kwargs, processor_kwargs, trust_remote_code, revision
     )
-    checkpoint = read_checkpoint(folder, options)
+    checkpoint = read_checkpoint(folder, options, multi_vector=multi_vector)
     encoder = Encoder(
         checkpoint.parts,
         prompts=checkpoint.facts.prompts | dict(prompts or {}),

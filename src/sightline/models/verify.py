@@ -38,6 +38,8 @@ log = logging.getLogger("sightline")
 SAME_DEVICE = {torch.float64: 1e-5, torch.float32: 1e-5}
 OTHER_DEVICE = {torch.float64: 1e-5, torch.float32: 2e-3}
 SAME_DEVICE_HALF, OTHER_DEVICE_HALF = 1e-2, 6e-2
+# Scores are log-odds: one near zero is a difference of larger numbers and carries their rounding, not its own.
+LEAST_SCORE = 0.1
 # Beside the weights of the copy, its passes over a few small inputs need this.
 WORKING = 512 * 2**20
 
@@ -204,21 +206,27 @@ def _check(probe: Probe, wanted: Mapping[str, Tensor], found: Mapping[str, Tenso
         if probe.exact:
             if not torch.equal(value.cpu(), other.cpu()):
                 raise CheckpointError(f"read again, it prepares {probe.name} otherwise ({name})")
-        elif not (drift := _drift(value, other)) <= allowed:
+        elif not (drift := _drift(value, other, least=LEAST_SCORE if name == "scores" else 0.0)) <= allowed:
             raise CheckpointError(
                 f"read again, its {name} for {probe.name} differ by {drift:.2g} of their length; at most {allowed:g} "
                 "is allowed"
             )
 
 
-def _drift(wanted: Tensor, found: Tensor) -> float:
-    """Length of the difference over the length of what was wanted; infinite where other values are not finite."""
+def _drift(wanted: Tensor, found: Tensor, *, least: float) -> float:
+    """Length of the difference over the length of what was wanted; infinite where other values are not finite.
+
+    Args:
+        wanted, found: to be compared.
+        least: a length counts as at least that of so large components.
+    """
     first, second = wanted.double().cpu(), found.double().cpu()
     whole = first.isfinite()
     if not torch.equal(whole, second.isfinite()):
         return math.inf
     first, second = first[whole], second[whole]
-    return float((first - second).norm() / first.norm().clamp_min(1e-12))
+    length = first.norm().clamp_min(max(1e-12, least * math.sqrt(first.numel())))
+    return float((first - second).norm() / length)
 
 
 def _allowed(model: Any, answers: Answers, place: torch.device, *, merged: bool) -> float:

@@ -33,6 +33,8 @@ _FLOATS = (FEATURES, WAVEFORM, FILM_PIXELS)
 
 # Feature that asks for hidden states of some layers, and the one that has them.
 WANTED_LAYERS, LAYERS = "wanted_layers", "layer_embeddings"
+# Feature with those of all layers, what goes into the first one at the front; ST's name.
+EVERY_LAYER = "all_layer_embeddings"
 
 
 class Backbone(Module):
@@ -65,6 +67,7 @@ class Backbone(Module):
         self.texts = texts or RoleTexts()
         self._arguments: dict[str, frozenset[str] | None] = {}
         self._adopted = False
+        self.keeps_layers = False
         self._packing = TextPacking(_hidden_states)
         if self._expands_unseen and runs_flash(model):
             raise CheckpointError(
@@ -85,6 +88,11 @@ class Backbone(Module):
     @property
     def modalities(self) -> tuple[Modality, ...]:
         return tuple(self.processor.calls)
+
+    def keep_layers(self) -> None:
+        """From now on writes the hidden states of all layers too; its ``config.json`` says so to ST."""
+        self.keeps_layers = True
+        self.model.config.output_hidden_states = True
 
     def facts(self) -> dict[str, Any]:
         """ST's ``sentence_bert_config.json``, as ST 5.4 and later write it."""
@@ -120,15 +128,22 @@ class Backbone(Module):
         layers = features.get(WANTED_LAYERS)
         # Expansion tokens that nobody sees have vectors all the same, so they stand among the padding.
         packing = None
-        if call == Call() and not layers and not self._looks_out_of_padding(features):
+        if (
+            call == Call()
+            and not layers
+            and not self.keeps_layers
+            and not self._looks_out_of_padding(features)
+        ):
             packing = self._packing.of(self.model, arguments)
         if packing is not None:
             value = packing.call(method, arguments, _hidden_states)
         else:
-            output = self._output_of(call, arguments, layers=bool(layers))
+            output = self._output_of(call, arguments, layers=bool(layers) or self.keeps_layers)
             value = _entry(output, call.output)
             if layers:
                 features[LAYERS] = [output.hidden_states[layer] for layer in layers]
+            if self.keeps_layers:
+                features[EVERY_LAYER] = output.hidden_states
         value = _rows(value)
         features[self.table.writes] = value
         mask = features.get("attention_mask")
@@ -163,7 +178,8 @@ class Backbone(Module):
     def packs_text(self) -> bool:
         """Whether texts run without padding on the device the model is on; the first call tries it."""
         call = self.table.calls.get("message", self.table.calls.get("text"))
-        return call == Call() and not self._expands_unseen and self._packing.possible(self.model)
+        packs = call == Call() and not self._expands_unseen and not self.keeps_layers
+        return packs and self._packing.possible(self.model)
 
     @property
     def _expands_unseen(self) -> bool:

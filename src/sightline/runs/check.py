@@ -225,7 +225,7 @@ def shape_of(recipe: Recipe) -> Encoder:
     if config.routes:
         routes = {name: encoder_shape(path, **options) for name, path in config.routes.items()}
         return Encoder.from_routes(routes, dim=config.dim, fusion=config.fusion, prompts=config.prompts)
-    return encoder_shape(config.name, **options)
+    return encoder_shape(config.name, multi_vector=config.multi_vector, **options)
 
 
 def stopping(recipe: Recipe, diagnosis: Diagnosis) -> str:

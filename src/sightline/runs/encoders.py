@@ -12,6 +12,7 @@ from sightline.runs import attention, lora
 from sightline.runs.losses import build_loss, fits, inherited_options
 from sightline.runs.material import Material
 from sightline.runs.more import with_losses, with_rows
+from sightline.training.seeds import seeded
 
 if TYPE_CHECKING:
     import datasets
@@ -26,7 +27,8 @@ class EncoderSubject:
 
     def __init__(self, recipe: Recipe, material: Material, *, seed: int) -> None:
         self.recipe, self.material = recipe, material
-        self.model = load_encoder(recipe)
+        with seeded(seed):  # a projection may be new
+            self.model = load_encoder(recipe)
         material.check(self.model)
         lora.add_adapter(recipe, self.model, seed=seed)
         self._first = build_loss(recipe, self.model.similarity_fn_name)
@@ -100,7 +102,10 @@ def load_encoder(recipe: Recipe) -> Encoder:
             raise ConfigError(f"{recipe.source}: model.routes: {error}") from None
     else:
         encoder = Encoder.from_pretrained(
-            config.name, default_prompt_name=config.default_prompt_name, **loading(recipe)
+            config.name,
+            default_prompt_name=config.default_prompt_name,
+            multi_vector=config.multi_vector,
+            **loading(recipe),
         )
     if encoder.multi_vector and config.truncate_dim is not None:
         raise ConfigError(
@@ -131,6 +136,14 @@ def _check_settings(recipe: Recipe) -> None:
     if named:
         raise ConfigError(
             f'{recipe.source}: {named[0]} is for a reranker; set model.kind = "reranker", or remove it'
+        )
+    if config.routes and config.multi_vector:
+        raise ConfigError(
+            f"{recipe.source}: model.multi_vector is for a single model; remove it, or model.routes"
+        )
+    if config.multi_vector is not True and config.multi_vector < 0:
+        raise ConfigError(
+            f"{recipe.source}: model.multi_vector must be at least 1, not {config.multi_vector}"
         )
 
 

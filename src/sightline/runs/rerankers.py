@@ -90,6 +90,7 @@ def _check_settings(recipe: Recipe) -> None:
     """Refuses what a reranker would pass over without a word."""
     given: dict[str, Any] = {"evaluation.dims": recipe.evaluation.dims or None}
     given["model.truncate_dim"] = recipe.model.truncate_dim
+    given["model.multi_vector"] = recipe.model.multi_vector or None
     tables = {"loss": recipe.loss} | {f"more.{name}.loss": more.loss for name, more in recipe.more.items()}
     for name, loss in tables.items():
         if loss is not None:
