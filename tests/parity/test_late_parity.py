@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.base.modules import Router
 from sentence_transformers.multi_vector_encoder import losses as st_losses
 from sentence_transformers.multi_vector_encoder import scoring
 from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 from torch import Tensor
 
+from sightline.errors import InputError
 from sightline.evaluation.retrieval import RetrievalEvaluator
 from sightline.losses.base import Loss
 from sightline.losses.contrastive import InfoNCE
@@ -26,7 +28,7 @@ from sightline.training.batches import BatchBuilder
 from sightline.training.limits import Limits
 from sightline.training.rows import choose_columns
 from sightline.training.step import Step
-from support import tiny_late
+from support import tiny_late, tiny_models
 from support.tiny_late import DOCUMENTS, QUERIES
 
 FIXED = {"strategy": "fixed", "length": 16}
@@ -161,6 +163,29 @@ def test_retrievers_of_transformers(
     assert bare.modalities == ("text", "image")
     agree(bare, theirs, queries=QUERIES, documents=pictures)
     both_ways(tmp_path, theirs, queries=QUERIES, documents=pictures)
+
+
+def test_a_retriever_of_which_the_images_are_not_read(pictures: list[Image.Image], tmp_path: Path) -> None:
+    folder = tiny_late.colmodernvbert(tmp_path / "native")
+    ours = Encoder.from_pretrained(folder, device="cpu")
+    assert ours.modalities == ("text",)
+    texts = [text for text in DOCUMENTS if text]
+    agree(ours, MultiVectorEncoder(str(folder), device="cpu"), queries=texts, documents=texts)
+    with pytest.raises(InputError, match="image"):
+        ours.encode_document(pictures)
+
+
+def test_routes_with_projections_and_skiplists_of_their_own(tmp_path: Path) -> None:
+    routes = [list(tiny_late.st_model(tiny_models.bert(tmp_path / str(seed), seed=seed))) for seed in (0, 3)]
+    theirs = MultiVectorEncoder(
+        modules=[Router.for_query_document(*routes)], device="cpu", prompts=tiny_late.PROMPTS
+    )
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    ours = Encoder.from_pretrained(tmp_path / "theirs", device="cpu")
+    ours.save_pretrained(tmp_path / "ours")
+    for they_read in (theirs, MultiVectorEncoder(str(tmp_path / "ours"), device="cpu")):
+        near(ours.encode_query(QUERIES).tokens(), they_read.encode_query(QUERIES))
+        near(ours.encode_document(DOCUMENTS).tokens(), they_read.encode_document(DOCUMENTS))
 
 
 # Training

@@ -199,5 +199,26 @@ def colpali(folder: Path) -> Path:
     return folder
 
 
+def colmodernvbert(folder: Path) -> Path:
+    """A ColModernVBert over a tiny ModernVBert: an encoder that looks both ways, images in tiles."""
+    import torch
+    from transformers import AutoConfig, ColModernVBertConfig, ColModernVBertForRetrieval
+
+    from support.zoo.vision_language import modernvbert
+
+    modernvbert(folder)
+    for name in ("preprocessor_config.json", "tokenizer_config.json", "processor_config.json"):
+        facts = json.loads((folder / name).read_text())
+        _write(folder / name, facts | {"processor_class": "ColModernVBertProcessor"})
+    for weights in folder.glob("model*.safetensors*"):
+        weights.unlink()
+    vlm = AutoConfig.from_pretrained(folder)
+    torch.manual_seed(0)
+    ColModernVBertForRetrieval(ColModernVBertConfig(vlm_config=vlm, embedding_dim=WIDTH)).save_pretrained(
+        folder
+    )
+    return folder
+
+
 def _write(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data))

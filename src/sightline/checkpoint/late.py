@@ -32,7 +32,7 @@ from sightline.checkpoint.options import LoadOptions
 from sightline.errors import CheckpointError
 from sightline.modules.backbone import Backbone
 from sightline.modules.base import Module
-from sightline.modules.calls import Call, CallTable
+from sightline.modules.calls import Call, CallTable, Modality
 from sightline.modules.heads import POOLED, Dense, Normalize
 from sightline.modules.pooling import Pooling
 from sightline.modules.token_mask import TokenMask
@@ -51,6 +51,7 @@ _PYLATE_KEYS = frozenset(
      "skiplist_words"}
 )  # fmt: skip
 _NATIVE = Call("forward", "embeddings")
+_TEXTS_ONLY = "ColModernVBertForRetrieval"
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,14 @@ def bare(folder: Path, options: LoadOptions, facts: layout.ModelFacts) -> list[M
     if any(str(name).endswith("ForRetrieval") for name in architectures):
         facts.model_type = layout.MULTI_VECTOR
         saved = {"transformer_task": RETRIEVAL}
-        table = CallTable({"text": _NATIVE, "image": _NATIVE}, TOKENS)
+        calls: dict[Modality, Call] = {"text": _NATIVE, "image": _NATIVE}
+        if _TEXTS_ONLY in architectures:
+            del calls["image"]
+            log.warning(
+                "%s is read for texts alone: its processor prepares an image without a text by a method of its own, "
+                "which neither Sentence Transformers nor Sightline calls", folder.name,
+            )  # fmt: skip
+        table = CallTable(calls, TOKENS)
         backbone, _ = load_backbone(folder, options, facts=saved, table=table)
         return [backbone, TokenMask()]
     return None

@@ -79,6 +79,10 @@ def settle(parts: Sequence[nn.Module]) -> None:
     for part in parts:
         if isinstance(part, TokenMask):
             part.resolve(next((one for one in tokenizers if one is not None), None))
+        for inner in part.routes().values() if isinstance(part, Router) else ():
+            for one in inner:  # a route's words are those of its own tokenizer
+                if isinstance(one, TokenMask) and isinstance(inner[0], Backbone):
+                    one.resolve(inner[0].processor.tokenizer)
     preprocessor_of(parts)
 
 

@@ -213,7 +213,7 @@ def _check(probe: Probe, wanted: Mapping[str, Tensor], found: Mapping[str, Tenso
             )
 
 
-def _drift(wanted: Tensor, found: Tensor, *, least: float) -> float:
+def _drift(wanted: Tensor, found: Tensor, *, least: float = 0.0) -> float:
     """Length of the difference over the length of what was wanted; infinite where other values are not finite.
 
     Args:
