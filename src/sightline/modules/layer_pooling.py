@@ -102,7 +102,7 @@ def without_idle_layers(parts: list[Module]) -> tuple[list[Module], bool]:
     Returns:
         The parts, and whether some were left out.
     """
-    first = parts[0]
+    first = parts[0] if parts else None  # a broken checkpoint's route, which is told of later
     asked = isinstance(first, Backbone) and bool(first.model.config.output_hidden_states)
     kept = [part for part in parts if asked or not isinstance(part, WeightedLayerPooling)]
     return kept, len(kept) < len(parts)
