@@ -22,6 +22,9 @@ from sightline.errors import CheckpointError, ConfigError
 # The argument of transformers' `from_pretrained`, and the name of the same in a model's configuration.
 SETTINGS = "quantization_config"
 _LIBRARY = "bitsandbytes"
+# Wherever it is installed it says, as soon as peft looks for it, that it found no kernels on the Hub; and in 8 bits at
+# every product that it rounds the other factor.
+logging.getLogger(_LIBRARY).setLevel(logging.ERROR)
 
 
 def is_quantized(model: PreTrainedModel) -> bool:
@@ -80,8 +83,6 @@ def settle_quantized(model: PreTrainedModel) -> None:
     On processors with AVX512-BF16 bitsandbytes packs the weights of a layer anew as soon as it is evaluated, with
     scales in bfloat16. From then on the layer passes no gradient on, in training neither.
     """
-    # In 8 bits it says at every product that it rounds the other factor.
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     for _, layer in _layers(model):
         vars(layer)["support_avx512bf16_for_cpu"] = False
 
