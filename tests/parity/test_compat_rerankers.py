@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,7 @@ import numpy as np
 import pytest
 
 from support import published_rerankers
-from support.torchvision_folder import torchvision_folder
-
-TESTS = Path(__file__).resolve().parents[1]
+from support.st_script_oracle import run_oracle
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +32,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
             found = published_rerankers.told(names)
             (work / f"told-{kind}.json").write_text(json.dumps(found))
             np.savez(work / f"found-{kind}.npz", **published_rerankers.scores(names["model"], names))
-    done = subprocess.run(
-        [sys.executable, "-m", "support.st_script_oracle", torchvision_folder(), str(work)],
-        capture_output=True, text=True, timeout=240, check=False, cwd=TESTS,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3_000:]
+    run_oracle("rerankers", work)
     return work
 
 

@@ -25,13 +25,14 @@ configs:
 """
 
 
-def table(folder: Path, *, train: int, held_out: int, text: bool = False) -> Path:
+def table(folder: Path, *, train: int, held_out: int, text: bool = False, height: int = 56) -> Path:
     """Parquet with the columns query, image, negative_0 to negative_3; configurations "train" and "eval".
 
     Args:
         folder: a new folder.
         train, held_out: rows of the two configurations.
         text: pages are texts in place of images.
+        height: of the images; they are 64 pixels wide.
 
     Returns:
         the folder, as ``datasets.load_dataset(folder, "train", split="train")`` reads it.
@@ -46,7 +47,7 @@ def table(folder: Path, *, train: int, held_out: int, text: bool = False) -> Pat
     begin = 0
     for subset, count in (("train", train), ("eval", held_out)):
         (folder / subset).mkdir()
-        rows = [_row(number, text=text) for number in range(begin, begin + count)]
+        rows = [_row(number, text=text, height=height) for number in range(begin, begin + count)]
         columns = {name: [row[name] for row in rows] for name in features}
         datasets.Dataset.from_dict(columns, features=features).to_parquet(
             str(folder / subset / "train-00000-of-00001.parquet")
@@ -55,8 +56,8 @@ def table(folder: Path, *, train: int, held_out: int, text: bool = False) -> Pat
     return folder
 
 
-def _row(number: int, *, text: bool) -> dict[str, Any]:
-    pages = [_text(number, place) if text else _page(number, place) for place in range(1 + NEGATIVES)]
+def _row(number: int, *, text: bool, height: int) -> dict[str, Any]:
+    pages = [_text(number, place) if text else _page(number, place, height) for place in range(1 + NEGATIVES)]
     negatives = {f"negative_{place}": page for place, page in enumerate(pages[1:])}
     return {"query": f"How many employees worked in plant {number}?", "image": pages[0]} | negatives
 
@@ -65,8 +66,8 @@ def _text(number: int, place: int) -> str:
     return f"{'Plant' if place == 0 else 'Pump'} {number}: a table of costs, sheet {place}"
 
 
-def _page(number: int, place: int) -> Image.Image:
-    page = Image.new("RGB", (64, 56), "white")
+def _page(number: int, place: int, height: int) -> Image.Image:
+    page = Image.new("RGB", (64, height), "white")
     draw = ImageDraw.Draw(page)
     for bit in range(8):
         if number >> bit & 1:

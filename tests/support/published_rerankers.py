@@ -9,8 +9,8 @@ every pair that fits comes with four that do not, under binary cross-entropy; on
 during and after; both are saved and uploaded.
 
 What is other than there: the model and its numbers' type (float32, on the CPU), the sizes, the learning rate (a tiny
-model moves in a few steps) and the batch size. An epoch is one step over all pairs, because the two libraries draw the
-order of the rows in ways of their own. What the evaluators say is kept.
+model moves in a few steps) and the batch size. An epoch is one step over all pairs. What the
+evaluators say is kept.
 """
 
 from __future__ import annotations

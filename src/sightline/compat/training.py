@@ -35,11 +35,22 @@ class MultiDatasetBatchSamplers(StrEnum):
 
 @dataclass
 class SentenceTransformerTrainingArguments(TrainingArguments):
-    """Ours; the samplers' names are those above, and a stream keeps its order unless told otherwise, as under ST."""
+    """Ours with ST's defaults: no prompts in training, whatever the model's own, and streams keep their order.
+
+    The samplers' names are those above.
+    """
+
+    prompts: Any = field(
+        default="", metadata={"help": "Text put in front of items; see `TrainingArguments`."}
+    )
 
     stream_buffer: int = field(
         default=1, metadata={"help": "Rows of a stream that are held to draw the next one from."}
     )
+
+    def __post_init__(self) -> None:
+        self.prompts = "" if self.prompts is None else self.prompts
+        super().__post_init__()
 
 
 CrossEncoderTrainingArguments = SentenceTransformerTrainingArguments
