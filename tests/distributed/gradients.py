@@ -1,22 +1,21 @@
-"""Run as several ranks: the step's gradients against those of one process on the whole batch."""
+"""Run as several ranks, with kinds of weights as arguments: the gradients against those of one process alone."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 
-import pytest
 import torch
 import torch.distributed as dist
+from lacking_memory import PLACES, ends_all, sharded, undone_on_all
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from towers import Scores, Tower, make_batch
 
 from sightline.losses.base import Loss
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
-from sightline.training.distributed import PeerError, Ranks, share
+from sightline.training.distributed import Ranks, share
 from sightline.training.step import Step
 from sightline.training.weights import Replicated, load_whole_state_dict, whole_state_dict
 
@@ -95,19 +94,24 @@ def compare(name: str, model: nn.Module, alone: nn.Module) -> None:
             )
 
 
-def main(kind: str) -> None:
+def main(*kinds: str) -> None:
     dist.init_process_group("gloo")
     torch.manual_seed(dist.get_rank())
     found = Ranks.of_process()
     ranks = Counted(found.rank, found.size, found.control)
+    for kind in kinds:
+        check(kind, ranks)
+    dist.destroy_process_group()
+
+
+def check(kind: str, ranks: Counted) -> None:
     for name, loss, batches, kept, multi_vector in cases(ranks):
         model = Tower(multi_vector)
         Replicated(model, ranks)  # every rank gets rank 0's weights
         alone = Tower(multi_vector)
         alone.load_state_dict(model.state_dict())
         if kind == "sharded":
-            for part in (model.text, model.image, model):
-                fully_shard(part)
+            sharded(model)
         Counted.reductions = 0
         try:
             parts = run(Step(kept, ranks=ranks), model, batches, loss, per_group=3)
@@ -118,40 +122,16 @@ def main(kind: str) -> None:
         except Exception as error:
             error.add_note(f"{kind}: {name}")
             raise
-    if kind == "replicated":
-        survives_out_of_memory(ranks)
-    else:
+    if kind == "sharded":
         saves_and_loads(ranks, model, alone)
-    dist.destroy_process_group()
+    survives_out_of_memory(ranks, kind)
 
 
-class Hungry(Tower):
-    """Has no memory for its second micro-batch on the last rank, the first time."""
-
-    calls = 0
-
-    def forward(self, micro_batch):  # type: ignore[no-untyped-def]
-        self.calls += 1
-        if self.calls == 2 and dist.get_rank() == dist.get_world_size() - 1:
-            raise torch.OutOfMemoryError("no room")
-        return super().forward(micro_batch)
-
-
-def survives_out_of_memory(ranks: Ranks) -> None:
-    model = Hungry()
-    Replicated(model, ranks)
-    alone = Tower()
-    alone.load_state_dict(model.state_dict())
-    expected = torch.OutOfMemoryError if ranks.rank == ranks.size - 1 else PeerError
-    with pytest.raises(expected, match="no room") as caught:
-        run(Step(ranks=ranks), model, [ROWS], InfoNCE(), per_group=2)
-    if isinstance(caught.value, PeerError):
-        assert caught.value.out_of_memory
-        assert f"rank {ranks.size - 1} of {ranks.size} failed while embedding" in str(caught.value)
-    model.zero_grad()
-    run(Step(ranks=ranks), model, [ROWS], InfoNCE(), per_group=1)
-    run(Step(), alone, [ROWS], InfoNCE(), per_group=100)
-    compare("after running out of memory", model, alone)
+def survives_out_of_memory(ranks: Ranks, kind: str) -> None:
+    for place in PLACES:
+        model, alone = undone_on_all(ranks, kind, place, BATCHES["even"])
+        compare(f"{kind}: out of memory when {place}", model, alone)
+    ends_all(ranks, kind, ROWS)
 
 
 def saves_and_loads(ranks: Ranks, model: nn.Module, alone: nn.Module) -> None:
@@ -165,4 +145,4 @@ def saves_and_loads(ranks: Ranks, model: nn.Module, alone: nn.Module) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The Trainer on several gloo ranks: it ends where one process with the whole batch ends; a rank that dies ends it."""
+"""The Trainer on several gloo ranks: it ends where one process with the whole batch ends; stopped, it goes on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from distributed.launching import all_well, launch
 from distributed.training_run import ROWS, train
 from sightline.models.encoder import Encoder
+from sightline.training.saving import Checkpoints
 from support import tiny_models
 
 
@@ -32,16 +33,28 @@ def check_same_end(several: Path, alone: Path, expected: dict[str, Any], *, rtol
     )
 
 
-@pytest.mark.parametrize("kind", ["replicated", "sharded"])
-def test_two_ranks_end_where_one_process_ends(tmp_path: Path, kind: str) -> None:
-    alone = tmp_path / "alone"
+# Stopped and gone on with: sharded under plain SGD, which keeps nothing by weight; and under AdamW, with dropout.
+STOPPED = ("sharded", "dropout", "dropout sharded")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks have made, a folder per kind; one launch, for starting a process takes longer than training."""
+    work = tmp_path_factory.mktemp("several")
+    tiny_models.bert(work / "bert", dropout=0.0)
+    stopped = [name for kind in STOPPED for name in (kind, f"{kind} stopped")]
+    kinds = dict.fromkeys(["replicated", "late", "adapter", "saves", *stopped])
+    all_well(launch("training_run.py", 2, str(work), *kinds))
+    return work
+
+
+@pytest.mark.parametrize("kind", ["replicated", "sharded", "late", "adapter"])
+def test_two_ranks_end_where_one_process_ends(several: Path, kind: str) -> None:
+    """Also where vectors of tokens are trained and evaluated by MaxSim, and an adapter in a frozen model."""
+    alone = several / f"{kind} alone"
     alone.mkdir()
-    kinds = [kind, "saves"] if kind == "sharded" else [kind]
-    tiny_models.bert(tmp_path / "bert", dropout=0.0)
-    all_well(launch("training_run.py", 2, str(tmp_path), *kinds))
-    check_same_end(tmp_path / kind, alone, train(alone, 1))
-    if kind == "sharded":
-        check_saves(tmp_path / "saves")
+    model = kind if kind in ("late", "adapter") else ""
+    check_same_end(several / kind, alone, train(alone, 1, kind=model))
 
 
 def check_saves(folder: Path) -> None:
@@ -61,19 +74,32 @@ def check_saves(folder: Path) -> None:
         assert line.startswith("PeerError rank 0 of 2 failed while saving the model")
 
 
-def test_late_interaction_and_adapters_end_where_one_process_ends(tmp_path: Path) -> None:
-    """Trained and evaluated by MaxSim over token vectors; an adapter in a frozen model."""
-    tiny_models.bert(tmp_path / "bert", dropout=0.0)
-    all_well(launch("training_run.py", 2, str(tmp_path), "late", "adapter"))
-    for kind in ("late", "adapter"):
-        alone = tmp_path / f"{kind} alone"
-        alone.mkdir()
-        check_same_end(tmp_path / kind, alone, train(alone, 1, kind=kind))
+def test_what_a_sharded_model_wrote_is_compared(several: Path) -> None:
+    check_saves(several / "saves")
 
 
-def test_a_rank_that_dies_ends_the_run_with_a_message(tmp_path: Path) -> None:
-    ended = launch("training_run.py", 2, str(tmp_path), "dies")
+def same_weights(one: Path, other: Path) -> bool:
+    weights, expected = (torch.load(folder / "weights.pt") for folder in (one, other))
+    return weights.keys() == expected.keys() and all(torch.equal(weights[n], expected[n]) for n in expected)
+
+
+@pytest.mark.parametrize("kind", STOPPED)
+def test_ranks_that_are_stopped_go_on_as_if_they_had_not_been(several: Path, kind: str) -> None:
+    """SIGTERM reaches one rank only; all save and stop, go on, and end with the same bits."""
+    stopped = several / f"{kind} stopped"
+    assert same_weights(stopped, several / kind)
+    assert [path.name for path in Checkpoints(stopped / "run").all()] == [
+        "checkpoint-1", "checkpoint-2", "checkpoint-4"
+    ]  # fmt: skip
+
+
+def test_ranks_of_which_one_dies_end_with_a_message_and_go_on(several: Path, tmp_path: Path) -> None:
+    ended = launch("training_run.py", 2, str(tmp_path), "dropout killed")
     assert [one.code for one in ended] == [1, -signal.SIGKILL]
     assert "LostRankError: rank 0 of 2 lost another rank while" in ended[0].errors
     assert "its process ended or stopped answering" in ended[0].errors
-    assert not list((tmp_path / "dies" / "run").glob("checkpoint-*"))
+    killed = tmp_path / "dropout killed"
+    assert [path.name for path in Checkpoints(killed / "run").all()] == ["checkpoint-2"]
+    all_well(launch("training_run.py", 2, str(tmp_path), "dropout killed"))
+    assert same_weights(killed, several / "dropout")
+    assert [path.name for path in Checkpoints(killed / "run").all()] == ["checkpoint-2", "checkpoint-4"]

@@ -1,7 +1,9 @@
 """Run as one or several ranks: the Trainer on a tiny encoder.
 
 Arguments: a folder, and the kinds of runs to be made one after the other, each in a folder of its name. The kinds
-``late``, ``adapter`` and ``saves`` read the checkpoint ``bert`` beside the folder.
+``late``, ``adapter`` and ``saves`` read the checkpoint ``bert`` beside the folder; those that start with ``dropout``
+have some, and AdamW. One with ``stopped`` in its name is stopped by a SIGTERM to rank 1 and then goes on, one with
+``killed`` loses rank 1, and goes on when it is made once more.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from transformers import TrainerCallback
 
-from sightline.errors import CheckpointError
+from sightline.errors import CheckpointError, StoppedError
 from sightline.evaluation.retrieval import RetrievalEvaluator
 from sightline.losses.base import Loss
 from sightline.losses.compose import Matryoshka
@@ -28,6 +31,7 @@ from sightline.models.encoder import Encoder
 from sightline.modules.heads import POOLED
 from sightline.training.arguments import TrainingArguments
 from sightline.training.distributed import PeerError
+from sightline.training.saving import Checkpoints
 from sightline.training.trainer import Trainer
 from sightline.training.weights import is_sharded, save_from_main, whole_state_dict
 from sightline.types import Embeddings
@@ -67,12 +71,15 @@ class Real(Encoder):
         return super().encode(inputs, **options)
 
 
-class Dies(TrainerCallback):
-    """Ends rank 1 at the beginning of the second step."""
+class Signals(TrainerCallback):
+    """Sends a signal to rank 1 at the beginning of the step after ``after``."""
+
+    def __init__(self, sent: signal.Signals, after: int) -> None:
+        self.sent, self.after = sent, after
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 1 and args.process_index == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if state.global_step == self.after and args.process_index == 1:
+            os.kill(os.getpid(), self.sent)
 
 
 class Sharded(Trainer):
@@ -95,10 +102,13 @@ def subject(kind: str, folder: Path) -> tuple[Any, Loss, list[int]]:
         encoder = Real.from_pretrained(folder.parent / "bert", device="cpu")
         encoder.add_adapter(LoRA(r=4))
         return encoder, Matryoshka(InfoNCE(symmetric=True), (32, 8)), [4]
-    return Encodes(dropout=0.0), Matryoshka(InfoNCE(symmetric=True), (16, 8)), [4]
+    dropout = 0.3 if kind.startswith("dropout") else 0.0
+    return Encodes(dropout=dropout), Matryoshka(InfoNCE(symmetric=True), (16, 8)), [4]
 
 
-def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **options: Any) -> dict[str, Any]:
+def train(
+    folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), resume: bool = False, **options: Any
+) -> dict[str, Any]:
     """Trains; writes what it ended with as ``rank<n>.json`` and the weights of rank 0."""
     options = {"gradient_accumulation_steps": 2, "num_train_epochs": 2} | options
     torch.manual_seed(3)
@@ -106,9 +116,9 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
         output_dir=str(folder / "run"),
         per_device_train_batch_size=4 // ranks,
         per_device_eval_batch_size=3,
-        optim="sgd",
-        learning_rate=0.1,
-        lr_scheduler_type="constant",
+        optim="adamw_torch" if kind.startswith("dropout") else "sgd",
+        learning_rate=0.01 if kind.startswith("dropout") else 0.1,
+        lr_scheduler_type="linear" if kind.startswith("dropout") else "constant",
         max_grad_norm=1.0,
         eval_strategy="steps",
         eval_steps=2,
@@ -119,7 +129,7 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
         disable_tqdm=True,
         use_cpu=True,
         seed=5,
-        fsdp=kind == "sharded" or None,
+        fsdp="sharded" in kind or None,
         **options,
     )
     encoder, loss, dims = subject(kind, folder)
@@ -131,7 +141,7 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
         {f"q{n}": [f"d{n}"] for n in range(len(ROWS))},
         dims=dims,
     )
-    trainer = (Sharded if kind == "sharded" else Trainer)(
+    trainer = (Sharded if "sharded" in kind else Trainer)(
         encoder,
         loss,
         train_dataset=ROWS,
@@ -140,7 +150,7 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
         evaluator=evaluator,
         callbacks=list(callbacks),
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     compared = (
         "loss",
         "grad_norm",
@@ -161,7 +171,7 @@ def train(folder: Path, ranks: int, *, kind: str = "", callbacks: Any = (), **op
     }
     (folder / f"rank{arguments.process_index}.json").write_text(json.dumps(told))
     state = whole_state_dict(encoder)
-    assert is_sharded(encoder) == (kind == "sharded")
+    assert is_sharded(encoder) == ("sharded" in kind)
     if arguments.process_index == 0:
         torch.save(state, folder / "weights.pt")
     return told
@@ -195,12 +205,24 @@ def save_shards(folder: Path) -> None:
         torch.save(state, folder / "weights.pt")
 
 
+def main(folder: Path, kind: str) -> None:
+    """One kind of run, on all ranks."""
+    folder.mkdir(exist_ok=True)
+    if kind == "saves":
+        save_shards(folder)
+        return
+    ranks = int(os.environ["WORLD_SIZE"])
+    resume = Checkpoints(folder / "run").newest() is not None
+    callbacks = []
+    if "killed" in kind and not resume:
+        callbacks = [Signals(signal.SIGKILL, 2)]  # the first checkpoint is there, the second is not
+    if "stopped" in kind:
+        with pytest.raises(StoppedError, match="stopped by SIGTERM after step 1 of 4, which is saved"):
+            train(folder, ranks, kind=kind, callbacks=[Signals(signal.SIGTERM, 0)])
+        resume = True
+    train(folder, ranks, kind=kind, callbacks=callbacks, resume=resume)
+
+
 if __name__ == "__main__":
     for kind in sys.argv[2:]:
-        folder = Path(sys.argv[1]) / kind
-        folder.mkdir(exist_ok=True)
-        if kind == "saves":
-            save_shards(folder)
-            continue
-        callbacks = [Dies()] if kind == "dies" else []
-        train(folder, int(os.environ["WORLD_SIZE"]), kind=kind, callbacks=callbacks)
+        main(Path(sys.argv[1]) / kind, kind)

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sightline.training.plan import LEAST_TOKENS
+from sightline.training.resume import STATE
 from sightline.training.saving import Checkpoints, problem
 from support.fault_runs import (
+    LESS,
     STEPS,
     Run,
     probe,
@@ -41,15 +44,23 @@ def same_weights(run: Run, reference: Run) -> bool:
 
 
 def test_a_run_that_is_killed_again_and_again(model: Path, reference: Run, tmp_path: Path) -> None:
-    """Each process dies at another of the trainer's events; none of them lives for more than a few steps."""
+    """Each process dies at another of the trainer's events; none of them lives for more than a few steps.
+
+    Those that go on have more memory than the first, and less: what shares a micro-batch stands in the checkpoint.
+    """
     run = Run(tmp_path, model)
     for at, left in ((8, []), (20, ["checkpoint-2"]), (21, ["checkpoint-2", "checkpoint-4"])):
         # In the first step, before the second checkpoint, and in the step after it.
-        going_on = run.again(resume=bool(Checkpoints(tmp_path).all()), at=at)
+        resume = bool(Checkpoints(tmp_path).all())
+        going_on = run.again(resume=resume, at=at, options={"memory_budget": None} if resume else {})
         assert going_on.start() == -signal.SIGKILL, going_on.said
         assert [path.name for path in Checkpoints(tmp_path).all()] == left
-    assert run.again().start() == 0, run.said
+    assert run.again(options={"memory_budget": LESS}).start() == 0, run.said
     assert same_weights(run, reference)
+    for checkpoint in Checkpoints(tmp_path).all():
+        state = json.loads((checkpoint / STATE).read_text())
+        limits = state["engine"]["token_budget"], state["engine"]["max_items"]
+        assert limits == (LEAST_TOKENS, None), "measured, by the first"
 
 
 def test_a_save_that_is_killed_at_any_operation(model: Path, reference: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from sightline.errors import TrainingError
+from sightline.inputs.parse import parse
 from sightline.losses.compose import Matryoshka
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoding_passes import _MOST
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BatchBuilder
+from sightline.training.distributed import Ranks
 from sightline.training.engine import Engine
 from sightline.training.memory import positions
 from sightline.training.plan import CPU_TOKENS, Account
 from sightline.training.rows import choose_columns
+from sightline.training.samples import Sample
 from sightline.training.step import Step, held_out
 from sightline.types import Batch, Embeddings, MicroBatch
 
@@ -267,6 +271,30 @@ def test_other_errors_pass(make_rig: Callable) -> None:
     rig.engine.loss = loss
     with pytest.raises(RuntimeError, match="size mismatch"):
         rig.engine.step(encoder, rig.batch(), share=1.0, scale=1.0, sync=True)
+
+
+@dataclass(frozen=True)
+class Peered(Ranks):
+    """One process that hears of a peer whose limits are others."""
+
+    peer: tuple[int | None, int | None] = (None, None)
+
+    def exchange(self, value: Any, what: str = "") -> list[Any]:
+        return [value, (*self.peer, 1000)] if what == "agreeing on limits" else super().exchange(value, what)
+
+
+@pytest.mark.parametrize(
+    ("peer", "agreed"), [((32, None), (32, None)), ((4096, None), (128, None)), ((None, 3), (128, 3))]
+)
+def test_the_smallest_limits_of_all_ranks_hold(
+    make_rig: Callable, peer: tuple[int | None, int | None], agreed: tuple[int | None, int | None]
+) -> None:
+    encoder, rig = make_rig()
+    engine = Engine(LOSS, rig.args, rig.limits, ranks=Peered(peer=peer))
+    take = [Sample(row=0, column="anchor", features=encoder.preprocessor(parse("some words")), typical=True)]
+    engine.prepare(encoder, encoder.collate, take, 8)
+    assert (rig.limits.token_budget, rig.limits.max_items) == agreed
+    assert engine.state() == {"token_budget": agreed[0], "max_items": agreed[1], "frozen_bytes": 1000}
 
 
 def test_the_plan_and_the_truth_are_told_once(make_rig: Callable) -> None:

@@ -73,7 +73,7 @@ class Engine:
         self.ranks = ranks
         self._rebuild = rebuild
         self._tell = tell
-        self._plan = MemoryPlan(args, self.limits)
+        self._plan = MemoryPlan(args, self.limits, ranks.size)
         self._window = LogWindow()
         self._counted = time.perf_counter()  # up to when the window has counted its seconds
         self._steps = 0
@@ -91,24 +91,22 @@ class Engine:
         items_per_batch: int,
         items_in_all: int | None = None,
     ) -> None:
-        """Measures and plans, before any batch is made; see `MemoryPlan.prepare`.
+        """Measures and plans, before any batch is made, on all ranks; see `MemoryPlan.prepare`.
 
         ``items_in_all``, where it is known, tells how many vectors will be kept of what is frozen.
         """
         training = model.training
         model.train()
-        self._plan.prepare(model, collate, samples, items_per_batch)
-        if device_of(model).type == "cpu":  # elsewhere they lie in another memory than the plan is about
-            typical = [collate([one.features], [0]) for one in samples if one.typical]
-            expected = self._frozen.expected_bytes(model, typical, items_in_all, self.args.autocast)
-            room = self._plan.set_aside(expected)
-            if expected and not self._restored:
-                self._frozen.limit = room
+        with self.ranks.together("measuring what a forward pass takes"):
+            self._plan.prepare(model, collate, samples, items_per_batch)
+            if device_of(model).type == "cpu":  # elsewhere they lie in another memory than the plan is about
+                typical = [collate([one.features], [0]) for one in samples if one.typical]
+                expected = self._frozen.expected_bytes(model, typical, items_in_all, self.args.autocast)
+                room = self._plan.set_aside(expected)
+                if expected and not self._restored:
+                    self._frozen.limit = room
+        self.agree()
         model.train(training)
-
-    def assume(self) -> None:
-        """Plans without measuring, for a model that is not on its device yet; the first batch is measured."""
-        self._plan.assume()
 
     def compile(self, model: nn.Module, collate: Collate, samples: Sequence[Sample] = ()) -> None:
         """Compiles the model's layers if the run asks for it and it helps; after `prepare`.
@@ -262,7 +260,7 @@ class Engine:
         """What decides the micro-batches, and so the order in which numbers are added; for a checkpoint.
 
         Whether a frozen vector is kept or computed again, in other company, is to be seen in its last bits, as is
-        whether layers run compiled.
+        whether layers run compiled. The same on every rank, after `agree`.
         """
         compiled = {} if self._compiled is None else {"compiled": self._compiled}
         return self._plan.state() | {"frozen_bytes": self._frozen.limit} | compiled
@@ -287,10 +285,12 @@ class Engine:
     def _attempt(
         self, model: nn.Module, batch: Batch, *, scale: float | Tensor, sync: bool
     ) -> dict[str, Tensor]:
-        if self._rebuild is not None and not self._plan.is_within(batch):
-            batch = self._rebuild(batch)
         self._last = batch, 0
-        kept = self._plan.kept(model, batch)
+        with self.ranks.together("planning the step"):
+            if self._rebuild is not None and not self._plan.is_within(batch):
+                batch = self._rebuild(batch)
+                self._last = batch, 0
+            kept = self._plan.kept(model, batch)
         self._last = batch, kept
         if not self._steps:
             self.say(self._plan.line(batch, kept))
@@ -298,7 +298,7 @@ class Engine:
         return step.run(model, batch, self.loss, scale=scale, sync=sync)
 
     def _make_smaller(self, model: nn.Module, attempt: Attempt) -> None:
-        """Halves the budgets after a lack of memory.
+        """Halves the budgets after a lack of memory on any rank; all of them call it.
 
         Raises:
             TrainingError: there is nothing left to halve.
@@ -307,10 +307,13 @@ class Engine:
         assert attempt.reason is not None
         single = all(len(one) == 1 for one in batch.micro_batches) or self._rebuild is None
         keeps_all = self.args.step_mode == "direct"  # whatever room there is
-        if single and (keeps_all or not kept) and not attempt.elsewhere:
-            item_fits = fits_alone(model, batch, self.args.autocast)
-            raise too_large(batch, attempt.reason, item_fits=item_fits, keeps_all=keeps_all)
-        self._plan.shrink(batch, kept)
+        with self.ranks.together("looking for a smaller step"):
+            if single and (keeps_all or not kept) and not attempt.elsewhere:
+                item_fits = not batch.micro_batches or fits_alone(model, batch, self.args.autocast)
+                raise too_large(batch, attempt.reason, item_fits=item_fits, keeps_all=keeps_all)
+            if batch.micro_batches:
+                self._plan.shrink(batch, kept)
+        self.agree()
         self.say(
             f"Out of memory with {len(batch.micro_batches):,} micro-batches, {kept:,} of them kept "
             f"({attempt.reason}). The step is done again, as all that follow, with at most "
@@ -318,6 +321,16 @@ class Engine:
             "for graphs.",
             logging.WARNING,
         )
+
+    def agree(self) -> None:
+        """All ranks go on with the smallest limits of any, so that those of a checkpoint are everybody's."""
+        limits = self.limits.token_budget, self.limits.max_items
+        told = self.ranks.exchange((*limits, self._frozen.limit), "agreeing on limits")
+        tokens, items, frozen = (
+            [one for one in found if one is not None] for found in zip(*told, strict=True)
+        )
+        self.limits.set(min(tokens, default=None), min(items, default=None))
+        self._frozen.limit = min(frozen)
 
     def say(self, line: str, level: int = logging.INFO) -> None:
         """Tells a person something about the run, and the log."""

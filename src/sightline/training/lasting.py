@@ -11,7 +11,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
@@ -25,11 +25,12 @@ from sightline.training.feeding import Feed
 from sightline.training.mixing import MixedRows
 from sightline.training.ordering import Ordering
 from sightline.training.resume import RunState, checkpoint_to_resume
+from sightline.training.samples import Sample
 from sightline.training.saving import Checkpoints, problem
 from sightline.training.source import RowSource
 from sightline.training.stopping import Interrupted, StopAfterStep, StopRequest
 from sightline.training.tuning import TunedTrainer
-from sightline.training.weights import only_with_state
+from sightline.training.weights import only_with_state, with_whole_weights
 from sightline.types import Batch
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,15 @@ class LastingTrainer(TunedTrainer):
             )
         return result
 
+    def _plan_memory(self) -> list[Sample]:
+        """Measures and plans, on all ranks; a model that is to be sharded has to be. What was measured."""
+        model: Any = self.model
+        source = self._source
+        samples, items = source.samples(), source.items_per_batch(self._train_batch_size)
+        with with_whole_weights(model):
+            self._engine.prepare(model, model.collate, samples, items, source.items_in_all())
+        return samples
+
     # Saving
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -133,6 +143,7 @@ class LastingTrainer(TunedTrainer):
         step = self.state.global_step
         final = self._checkpoints.path(step)
         self.store_flos()
+        self._engine.agree()  # held-out rows that memory did not last for may have made one rank's limits smaller
         try:
             with self._ranks.together("preparing a checkpoint"):
                 folder = self._checkpoints.unfinished / final.name
@@ -245,6 +256,8 @@ class LastingTrainer(TunedTrainer):
 
     def _prepare_for_training(self, max_steps: int, *arguments: Any) -> Any:
         prepared = super()._prepare_for_training(max_steps, *arguments)
+        if self.is_fsdp_enabled:
+            self._plan_memory()
         if self._resumed is not None:
             path, state = self._resumed
             state.warn_of_changes(self._settings(), path)
@@ -278,8 +291,15 @@ class LastingTrainer(TunedTrainer):
         if checkpoint is None:
             return
         assert isinstance(self.model, nn.Module)
-        with only_with_state(self.model, Path(checkpoint) / "optimizer.bin", self._ranks):
-            super()._load_optimizer_and_scheduler(checkpoint)
+        with only_with_state(self.model, Path(checkpoint) / "optimizer.bin", self._ranks) as loads:
+            if loads:
+                super()._load_optimizer_and_scheduler(checkpoint)
+                return
+        assert self.lr_scheduler is not None
+        assert self.optimizer is not None
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
+        for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate  # which else comes with the optimizer's values
 
     def _load_callback_state(self) -> None:
         super()._load_callback_state()

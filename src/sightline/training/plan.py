@@ -28,6 +28,7 @@ from sightline.training.memory import (
 )
 from sightline.training.samples import Sample
 from sightline.training.step import device_of
+from sightline.training.weights import is_sharded
 from sightline.types import Batch, Features, MicroBatch
 
 logger = logging.getLogger(__name__)
@@ -85,15 +86,17 @@ class MemoryPlan:
     Args:
         args: the run's.
         limits: of micro-batches; the plan sets the token budget where the run leaves it open.
+        ranks: how many processes hold a part of the optimizer's values each, where the weights are sharded.
 
     Attributes:
         footprints: what micro-batches take, by `kind`.
         room: bytes for graphs and working tensors; None before anything is known.
     """
 
-    def __init__(self, args: TrainingArguments, limits: Limits) -> None:
+    def __init__(self, args: TrainingArguments, limits: Limits, ranks: int = 1) -> None:
         self.args = args
         self.limits = limits
+        self.ranks = ranks
         self.footprints: dict[str, Footprint] = {}
         self.account: Account | None = None
         self.room: float | None = None
@@ -106,7 +109,7 @@ class MemoryPlan:
         """Measures the samples and sets the token budget, if the run leaves it open.
 
         Args:
-            model: on its device, in training mode, in no wrapper.
+            model: on its device, in training mode, in no wrapper; with its weights gathered where they are sharded.
             collate: the model's.
             samples: of `take_samples`.
             items_per_batch: items of a batch at most.
@@ -137,11 +140,6 @@ class MemoryPlan:
         self.account = replace(self.account, base=self.account.base + given)
         self.room = max(0.0, self.account.room)
         return given
-
-    def assume(self) -> None:
-        """Sets a token budget that suits most models, if the run leaves it open."""
-        if self.limits.token_budget is None and self.limits.max_items is None:
-            self.limits.set(CPU_TOKENS if self.args.device.type == "cpu" else GPU_TOKENS // 4, None)
 
     def kept(self, model: nn.Module, batch: Batch) -> int:
         """How many leading micro-batches of the batch keep their graphs."""
@@ -273,7 +271,8 @@ class MemoryPlan:
         trainable = [weight for weight in model.parameters() if weight.requires_grad]
         weights = sum(weight.numel() * weight.element_size() for weight in trainable)
         gradients = 1 + (args.gradient_accumulation_steps > 1)
-        training = weights * (gradients + OPTIMIZER_VALUES.get(OptimizerNames(args.optim).value, 2.0))
+        values = OPTIMIZER_VALUES.get(OptimizerNames(args.optim).value, 2.0)
+        training = weights * (gradients + values / (self.ranks if is_sharded(model) else 1))
         scores = min(block_bytes(device), BYTES_PER_SCORE * items * items)
         loss = COPIES_OF_VECTORS * items * self._vector_bytes + scores
         base = used + training + loss + self._waiting

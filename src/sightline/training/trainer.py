@@ -33,7 +33,6 @@ from sightline.training.mixing import MixedRows, check_strategy, loss_by_dataset
 from sightline.training.ordering import Ordering, Shuffled
 from sightline.training.random_state import undisturbed
 from sightline.training.rows import Rows, as_rows, evaluation_set, named_rows
-from sightline.training.samples import Sample
 from sightline.training.saving import problem
 from sightline.training.source import RowSource
 from sightline.training.streams import Stream, read_training
@@ -182,12 +181,8 @@ class Trainer(TellingTrainer):
             self.model, self.args, self.evaluator, show_progress=source.shows_progress, ranks=self._ranks
         )
         order = self._ordering.training(source, self._train_batch_size * self._ranks.size)
-        samples: list[Sample] = []
-        if self.is_fsdp_enabled:
-            self._engine.assume()  # the weights come to the device when they are sharded, after this
-        else:
-            samples, items = source.samples(), source.items_per_batch(self._train_batch_size)
-            self._engine.prepare(self.model, self.model.collate, samples, items, source.items_in_all())
+        # Of a sharded model the weights come to the device after this, and are measured then.
+        samples = [] if self.is_fsdp_enabled else self._plan_memory()
         self._engine.compile(self.model, self.model.collate, samples)
         # accelerate would shard the batches once more, and repeat rows to make the last one even.
         return prepare_data_loader(source.training_loader(order), num_processes=1, process_index=0)

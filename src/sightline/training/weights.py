@@ -208,21 +208,24 @@ def _reduced(gradient: Tensor, part: Tensor, ranks: Ranks) -> Tensor:
 
 
 @contextmanager
-def only_with_state(model: nn.Module, optimizer_file: Path, ranks: Ranks) -> Iterator[None]:
+def only_with_state(model: nn.Module, optimizer_file: Path, ranks: Ranks) -> Iterator[bool]:
     """Weights without values in a saved optimizer, because nothing ever used them, count as frozen meanwhile.
 
     torch refuses to load a sharded optimizer that has no values for a weight that is trained. Does nothing to a
     model that is not sharded, or where the optimizer is not in one file.
+
+    Returns:
+        whether the optimizer can be loaded: torch refuses one that is sharded and keeps no values at all, as plain SGD.
     """
     if not is_sharded(model) or not ranks.from_main(optimizer_file.exists):
-        yield
+        yield True
         return
     known = ranks.from_main(lambda: set(torch.load(optimizer_file, weights_only=True, mmap=True)["state"]))
     unused = [w for name, w in model.named_parameters() if w.requires_grad and name not in known]
     try:
         for weight in unused:
             weight.requires_grad_(False)
-        yield
+        yield bool(known)
     finally:
         for weight in unused:
             weight.requires_grad_(True)
