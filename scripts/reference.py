@@ -41,7 +41,10 @@ def cli_page() -> str:
 def recipes_page() -> str:
     """Every table and key of a recipe, with its default and meaning, as Markdown."""
     config = ROOT / "src" / "sightline" / "config"
-    sources = [(config / name).read_text(encoding="utf-8") for name in ("recipe.py", "recipe_loss.py")]
+    sources = [
+        (config / name).read_text(encoding="utf-8")
+        for name in ("recipe.py", "recipe_loss.py", "recipe_more.py")
+    ]
     lines = [
         "# Recipes",
         "",

@@ -13,7 +13,10 @@ from rich.console import Console
 
 from sightline.config.load import load_recipe, recipe_from
 from sightline.errors import ConfigError, DataError
+from sightline.evaluation.saved import read_results
+from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
+from sightline.runs.further import further_materials
 from sightline.runs.train import run_recipe
 from support import tiny_rerankers
 from support.adapted import trained
@@ -55,7 +58,13 @@ def table(tiny: Callable[[str], Path], tmp_path: Path) -> dict[str, Any]:
 
 def test_each_table_has_its_loss_and_its_turn(table: dict[str, Any], tmp_path: Path) -> None:
     told = io.StringIO()
+    table["more"]["similar"]["evaluation"] = {"split": "train", "max_rows": 6}
     done = run_recipe(recipe_from(table), console=Console(file=told, width=200))
+    (row,) = done.further["similar"].rows
+    assert (row.result.corpus_size, list(row.result.queries.values())[:2]) == (6, ["pump", "valve"])
+    assert done.further["similar"].facts["fingerprint"] != done.outcome.facts.get("fingerprint")
+    found = further_materials(recipe_from(table))["similar"].evaluator("")
+    assert found.query_options["prompt"] == found.document_options["prompt"] == "compare: "
     assert "6 pairs of 'data', 12 of 'similar' to train on" in told.getvalue()
     state = json.loads((tmp_path / "run" / "checkpoints" / "checkpoint-4" / "trainer_state.json").read_text())
     entry = state["log_history"][0]
@@ -91,10 +100,34 @@ def reranking(table: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     }
 
 
+def similar_pages(table: dict[str, Any]) -> dict[str, str]:
+    lines = Path(table["more"]["similar"]["dataset"]).read_text().splitlines()
+    return {f"{row}:b": json.loads(line)["b"] for row, line in enumerate(lines)}
+
+
+def saved_rows(path: Path) -> list[str]:
+    return [row.name for row in read_results(path).rows]
+
+
 def test_a_reranker_trains_on_several_tables_beside_an_adapter(table: dict[str, Any], tmp_path: Path) -> None:
     told = io.StringIO()
+    retriever = table["model"]["name"]
+    table["more"]["similar"]["evaluation"] = {"split": "train", "candidates": 2, "retriever": retriever}
+    table["training"] |= {"eval_strategy": "steps", "eval_steps": 4}
     plan = recipe_from(reranking(table, tmp_path) | {"lora": {"r": 2}})
     done = run_recipe(plan, console=Console(file=told, width=200))
+    own, similar = (found.rows[-1].result for found in (done.outcome, done.further["similar"]))
+    assert own.facts["first search"] == "the row's own and others drawn at random"
+    assert similar.facts["first search"] == f"the best of {retriever}"
+    best = Encoder.from_pretrained(retriever, device="cpu")
+    pages = similar_pages(table)
+    scores = best.similarity(best.encode_query(["pump"]), best.encode_document(list(pages.values())))[0]
+    two = {list(pages)[place] for place in scores.topk(2).indices.tolist()}
+    assert {page for page, _ in similar.top["0:a"]} == two
+    assert saved_rows(done.output / "results-similar.json") == ["fine-tuned"]
+    log = (done.output / "results.json").read_text()
+    assert '"eval_ndcg@10"' in log
+    assert '"eval_similar_ndcg@10"' in log
     assert "18 pairs of 'data', 12 of 'similar' to train on" in told.getvalue()
     state = json.loads((tmp_path / "run" / "checkpoints" / "checkpoint-4" / "trainer_state.json").read_text())
     entry = state["log_history"][0]
@@ -116,6 +149,11 @@ def test_settings_of_the_other_kind_of_model_are_refused(table: dict[str, Any], 
         ((part, value),) = change.items()
         with pytest.raises(ConfigError, match=rf"{part}.{next(iter(value))} is for a reranker"):
             run_recipe(recipe_from(table | {part: table[part] | value}))
+    searched = {
+        "similar": table["more"]["similar"] | {"evaluation": {"split": "train", "retriever": "some/model"}}
+    }
+    with pytest.raises(ConfigError, match=r"more.similar.evaluation.retriever is for a reranker"):
+        run_recipe(recipe_from(table | {"more": searched}))
     more = {"similar": table["more"]["similar"] | {"negatives": 1}}
     with pytest.raises(ConfigError, match=r"more.similar.negatives is for a reranker"):
         run_recipe(recipe_from(table | {"more": more}))
@@ -147,7 +185,6 @@ def test_the_default_prompt_of_a_recipe_is_the_model_s(table: dict[str, Any]) ->
 def test_token_vectors_are_not_cut_on_saving_which_is_said_first(
     table: dict[str, Any], tmp_path: Path
 ) -> None:
-    from sightline.models.encoder import Encoder
     from sightline.runs.encoders import load_encoder
 
     tokens = Encoder.from_pretrained(table["model"]["name"], device="cpu", multi_vector=True)

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from sightline.config.load import load_recipe
 from sightline.errors import ConfigError, DataError, InputError
+from sightline.evaluation.saved import read_results
 from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
 from sightline.runs.tables import open_table
@@ -230,6 +231,17 @@ def test_rerankers(kind: str, ran: Callable[[str], Ran]) -> None:
     # Each row's page and its four negatives; each page's question and four others.
     assert "30 pairs of 'data', 30 of 'image_to_text' to train on" in run.told
     assert "step 2/2  evaluation: ndcg@10" in run.told
+    # Each direction has questions, a table and files of its own.
+    other = run.done.further["image_to_text"]
+    assert [row.name for row in other.rows] == ["untuned", "fine-tuned"]
+    assert other.rows[0].result.corpus_size == 4
+    saved = read_results(run.output / "results-image_to_text.json")
+    assert [row.name for row in saved.rows] == ["untuned", "fine-tuned"]
+    assert saved.facts["fingerprint"] != read_results(run.output / "results.json").facts["fingerprint"]
+    assert saved.rows[0].result.facts["first search"] == "the row's own and others drawn at random"
+    report = (run.output / "report-image_to_text.html").read_text()
+    assert "drawn at random" in report
+    assert "| **fine-tuned (image_to_text)** |" in (run.model / "README.md").read_text()
     first = run.done.outcome.rows[0].result
     assert first.corpus_size == 20
     assert all(len(found) == 10 for found in first.top.values())

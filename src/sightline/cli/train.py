@@ -49,10 +49,14 @@ def train(
     if not is_main_process():
         return
     if as_json:
-        write_json(run.outcome.to_json())
+        further = {name: found.to_json() for name, found in run.further.items()}
+        write_json(run.outcome.to_json() | ({"further": further} if further else {}))
         return
     console = results()
     show_results(console, run.outcome)
+    for name, found in run.further.items():
+        console.print(f"\n{name}", markup=False)
+        show_results(console, found)
     console.print(f"\nmodel   {run.model}\nresults {run.output / 'results.json'}", soft_wrap=True)
     if run.report is not None:
         console.print(f"report  {run.report}", soft_wrap=True)

@@ -4,8 +4,8 @@ A field whose default is None is *inherited* when the recipe leaves it out: from
 (`[model]`) or from `TrainingArguments` (`[training]`). What was inherited is printed when a run starts
 and written to the `resolved.toml` that every run saves.
 
-The attribute docstrings here and in `recipe_loss.py` are the reference: `docs/reference/recipes.md` is made
-from them.
+The attribute docstrings here, in `recipe_loss.py` and in `recipe_more.py` are the reference:
+`docs/reference/recipes.md` is made from them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sightline.config.recipe_loss import LossConfig
+from sightline.config.recipe_more import MoreConfig
 
 View = Literal["text", "image", "both"]
 
@@ -158,39 +159,6 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
-class MoreConfig:
-    """`[more.NAME]`: a further table to train on, in batches of its own, as often as you like.
-
-    `training.multi_dataset_batch_sampler` says how it and `[data]` (called "data") take turns: "proportional",
-    "round_robin", or weights such as `{data = 3.0, NAME = 1.0}`. `training.prompts` may hold a table per name.
-    """
-
-    dataset: str
-    """A dataset's name on the Hub, or a folder or file of Parquet, Arrow, JSON lines or CSV. Required."""
-
-    columns: list[str]
-    """Its columns to train on, in order, as of `[data]`. Required."""
-
-    subset: str | None = None
-    """Its configuration on the Hub."""
-
-    revision: str | None = None
-    """Branch, tag or commit on the Hub."""
-
-    split: str = "train"
-    """Split that is trained on."""
-
-    max_rows: int | None = None
-    """Train on at most this many rows, the first ones."""
-
-    negatives: int | None = None
-    """Of a reranker: wrong documents per right one, as of `[data]`; leave out where the rows have labels."""
-
-    loss: LossConfig | None = None
-    """`[more.NAME.loss]`: what is minimised for it; inherited: that of `[loss]`."""
-
-
-@dataclass(frozen=True)
 class TrainingConfig:
     """`[training]`: `TrainingArguments` under transformers' names.
 
@@ -311,7 +279,10 @@ class EvaluationConfig:
 
     candidates: int = 100
     """Of a reranker: documents it puts into order per question. Of pages BM25's best; of a table the row's own and
-    others drawn at random."""
+    others drawn at random; or those that `retriever` finds."""
+
+    retriever: str | None = None
+    """Of a reranker: folder or name of an embedding model whose best documents it puts into order."""
 
     bm25: bool = True
     """Also measure BM25 over the documents' text, the baseline that needs no model."""

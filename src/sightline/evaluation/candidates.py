@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from sightline.errors import DataError
+from sightline.evaluation.lazy import picked, values_of
 from sightline.evaluation.metrics import Qrels, Run, rank_documents
 from sightline.evaluation.results import check_relevant
 from sightline.inputs.named import named_item
@@ -26,8 +27,8 @@ class Candidates:
 
     Attributes:
         qid: the query's id.
-        query: its value.
-        documents: values of those to be scored, in the order given.
+        asked: its value alone, which may be read only when it is asked for.
+        documents: values of those to be scored, in the order given, likewise.
         gains_K: gain of each document in the order given, of those to be scored and of those behind them.
         judged: gain of every document that counts.
         before_K: gains in the order before reranking; None without such an order.
@@ -37,14 +38,19 @@ class Candidates:
     """
 
     qid: str
-    query: Any
-    documents: list[Any]
+    asked: Sequence[Any]
+    documents: Sequence[Any]
     gains_K: np.ndarray
     judged: Mapping[str, float]
     before_K: np.ndarray | None = None
     judged_before: Mapping[str, float] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+
+    @property
+    def query(self) -> Any:
+        """The query's value."""
+        return self.asked[0]
 
     @property
     def query_name(self) -> str:
@@ -106,7 +112,7 @@ def once_each(candidates: Sequence[Candidates]) -> list[Candidates]:
         scored = one.ids[: len(one.documents)]
         kept = [place for place, docid in enumerate(scored) if not place or docid not in met]
         met.update(scored)
-        documents = [one.documents[place] for place in kept]
+        documents = picked(one.documents, kept)
         found.append(replace(one, documents=documents, ids=[scored[place] for place in kept]))
     return found
 
@@ -133,15 +139,15 @@ def candidates_of_run(
     """
     judged = {} if relevant is None else check_relevant(queries, corpus, relevant)
     found = []
-    for qid, query in queries.items():
+    for qid in queries:
         ids = rank_documents(run.get(qid, {}), qid)
         unknown = next((docid for docid in ids if docid not in corpus), None)
         if unknown is not None:
             raise DataError(f"query '{qid}': the run's document '{unknown}' is not in the corpus")
         gains = judged.get(qid, {})
         gains_K = np.array([gains.get(docid, 0.0) for docid in ids])
-        documents = [corpus[docid] for docid in ids[:depth]]
-        found.append(Candidates(qid, query, documents, gains_K, gains, gains_K, gains, ids))
+        asked, documents = values_of(queries, [qid]), values_of(corpus, ids[:depth])
+        found.append(Candidates(qid, asked, documents, gains_K, gains, gains_K, gains, ids))
     return found
 
 
@@ -183,7 +189,7 @@ def _of_sample(qid: str, sample: Mapping[str, Any], *, rerank_positives: bool) -
         gains_K = np.array([0.0] * len(negatives) + [1.0] * len(positives))
         scored = [*negatives, *positives]
         return Candidates(
-            qid, query, _values(scored), gains_K, _ones(len(positives)), names=[one.name for one in scored]
+            qid, [query], _values(scored), gains_K, _ones(len(positives)), names=[one.name for one in scored]
         )
     found = _distinct(sample, "documents", qid)
     documents = list(found.values())
@@ -200,7 +206,7 @@ def _of_sample(qid: str, sample: Mapping[str, Any], *, rerank_positives: bool) -
         scored, gains_K, judged = documents, np.array(gains), _ones(present)
     names = [one.name for one in scored]
     return Candidates(
-        qid, query, _values(scored), gains_K, judged, np.array(before), judged_before, names=names
+        qid, [query], _values(scored), gains_K, judged, np.array(before), judged_before, names=names
     )
 
 

@@ -21,6 +21,7 @@ from sightline.evaluation.candidates import (
     candidates_of_samples,
     once_each,
 )
+from sightline.evaluation.lazy import in_order
 from sightline.evaluation.metrics import Qrels, Result, Run, parse_metric, score_rankings
 from sightline.evaluation.recorded import RecordedEvaluator
 from sightline.evaluation.results import with_primary
@@ -305,7 +306,7 @@ def rerank_run(
         DataError: a run with documents that are not in the corpus.
         ConfigError: a depth below 1.
     """
-    asked = {qid: value for qid, value in queries.items() if qid in run}
+    asked = in_order(queries, [qid for qid in queries if qid in run])
     candidates = candidates_of_run(asked, corpus, None, run, depth=_greatest([depth]))
     scores = score_candidates(reranker, candidates, {"show_progress": False} | options, None)
     return _as_run(candidates, scores, depth)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.judging import Judge
+from sightline.evaluation.lazy import in_order, values_of
 from sightline.evaluation.metrics import Qrels, Result, merge_results, parse_metric
 from sightline.evaluation.recorded import RecordedEvaluator
 from sightline.evaluation.results import (
@@ -76,7 +77,8 @@ class RetrievalEvaluator(RecordedEvaluator):
 
     Args:
         queries: query id -> value (text, image, dict of modalities, whatever the encoder takes).
-        corpus: document id -> value.
+        corpus: document id -> value; of a mapping that is no dict each value is read when its turn comes, and not
+            kept.
         relevant: query id -> relevant document ids, or {document id: gain}. Queries that are not in
             ``queries`` are ignored.
         dims: Matryoshka dimensions to report besides the full width, all from the same encoding.
@@ -122,9 +124,9 @@ class RetrievalEvaluator(RecordedEvaluator):
         facets: Facets | None = None,
     ) -> None:
         self.relevant = check_relevant(queries, corpus, relevant)
-        self.queries = dict(queries)
+        self.queries = in_order(queries, list(queries))
         # By id descending: then the search's rule for ties is trec_eval's, without moving vectors later.
-        self.corpus = {docid: corpus[docid] for docid in sorted(corpus, reverse=True)}
+        self.corpus = in_order(corpus, sorted(corpus, reverse=True))
         self.dims = tuple(dims or ())
         self.name = name
         self.metrics = with_primary(metrics, primary)
@@ -258,7 +260,7 @@ def _inputs(kind: str, values: Mapping[str, Any], encoder: RetrievalEncoder) -> 
 
     if isinstance(encoder, Encoder):
         return NamedItems(kind, values, encoder.modalities)
-    return list(values.values())
+    return values_of(values)
 
 
 def score_embeddings(

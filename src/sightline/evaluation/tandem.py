@@ -11,6 +11,7 @@ import numpy as np
 
 from sightline.errors import DataError
 from sightline.evaluation.candidates import Candidates
+from sightline.evaluation.lazy import values_of
 from sightline.evaluation.reranking import PairScorer, reranked, score_candidates
 from sightline.evaluation.results import RetrievalResult, result_of_run
 
@@ -49,13 +50,13 @@ def score_pairs(
         ConfigError: a model with several scores per pair.
     """
     candidates = []
-    for qid, query in queries.items():
+    for qid in queries:
         ids = list(wanted.get(qid, ()))
         unknown = next((docid for docid in ids if docid not in corpus), None)
         if unknown is not None:
             raise DataError(f"query '{qid}': the run's document '{unknown}' is not in the corpus")
-        values = [corpus[docid] for docid in ids]
-        candidates.append(Candidates(qid, query, values, np.zeros(len(ids)), {}, ids=ids))
+        asked, documents = values_of(queries, [qid]), values_of(corpus, ids)
+        candidates.append(Candidates(qid, asked, documents, np.zeros(len(ids)), {}, ids=ids))
     started = time.perf_counter()
     found = score_candidates(reranker, candidates, {"show_progress": False} | options, None)
     seconds = time.perf_counter() - started

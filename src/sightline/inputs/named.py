@@ -11,21 +11,28 @@ from sightline.types import Item
 
 
 class NamedItems(Sequence[Item]):
-    """The values of a mapping as items, each parsed when it is asked for.
+    """The values of a mapping as items, each read from it and parsed when it is asked for.
 
     Args:
         kind: what a value is: ``document``.
         values: name -> value, as of `inputs.parse.parse`.
         modalities: what the model reads.
+        names: those wanted, in order; by default all.
 
     Raises (where an item is asked for):
         InputError: a value that is missing or that the model does not read; names it, as ``document 'd2'``.
         MediaError: a file that is missing, empty or not media.
     """
 
-    def __init__(self, kind: str, values: Mapping[str, Any], modalities: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        values: Mapping[str, Any],
+        modalities: Sequence[Any],
+        names: Sequence[str] | None = None,
+    ) -> None:
         self._kind, self._modalities = kind, tuple(modalities)
-        self._names, self._values = list(values), list(values.values())
+        self._values, self._names = values, list(values) if names is None else list(names)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -36,9 +43,9 @@ class NamedItems(Sequence[Item]):
     def __getitem__(self, number: slice) -> NamedItems: ...
     def __getitem__(self, number: int | slice) -> Item | NamedItems:
         if isinstance(number, slice):
-            part = dict(zip(self._names[number], self._values[number], strict=True))
-            return NamedItems(self._kind, part, self._modalities)
-        return named_item(self._values[number], f"{self._kind} {self._names[number]!r}", self._modalities)
+            return NamedItems(self._kind, self._values, self._modalities, self._names[number])
+        name = self._names[number]
+        return named_item(self._values[name], f"{self._kind} {name!r}", self._modalities)
 
 
 def named_item(value: Any, name: str, modalities: Sequence[Any]) -> Item:

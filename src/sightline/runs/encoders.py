@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError
 from sightline.evaluation.rows import Row
+from sightline.evaluation.several import SeveralEvaluators
 from sightline.runs import attention, lora
+from sightline.runs.further import further_materials
 from sightline.runs.losses import build_loss, fits, inherited_options
 from sightline.runs.material import Material
 from sightline.runs.more import with_losses, with_rows
@@ -17,9 +19,9 @@ from sightline.training.seeds import seeded
 if TYPE_CHECKING:
     import datasets
 
-    from sightline.evaluation.retrieval import RetrievalEvaluator
     from sightline.models.encoder import Encoder
     from sightline.training.distributed import Ranks
+    from sightline.training.trainer import Evaluator
 
 
 class EncoderSubject:
@@ -27,9 +29,11 @@ class EncoderSubject:
 
     def __init__(self, recipe: Recipe, material: Material, *, seed: int) -> None:
         self.recipe, self.material = recipe, material
+        self.further = further_materials(recipe)
         with seeded(seed):  # a projection may be new
             self.model = load_encoder(recipe)
-        material.check(self.model)
+        for one in (material, *self.further.values()):
+            one.check(self.model)
         lora.add_adapter(recipe, self.model, seed=seed)
         self._first = build_loss(recipe, self.model.similarity_fn_name)
         self.loss = with_losses(recipe, self._first, self.model.similarity_fn_name)
@@ -49,13 +53,18 @@ class EncoderSubject:
     def inherited(self) -> Mapping[str, Any]:
         return self._inherited
 
-    def row(self, view: str, name: str, ranks: Ranks | None = None) -> Row:
-        evaluator = self.material.evaluator(view, dims=self.recipe.evaluated_dims)
+    def row(self, view: str, name: str, ranks: Ranks | None = None, *, further: str | None = None) -> Row:
+        material = self.material if further is None else self.further[further]
+        evaluator = material.evaluator(view, dims=self.recipe.evaluated_dims)
         return Row(name, view, evaluator.evaluate(self.model, ranks))
 
-    def evaluator(self) -> RetrievalEvaluator:
-        view = self.material.views[0]
-        return self.material.evaluator(view, dims=self.recipe.evaluated_dims, show_progress=False)
+    def evaluator(self) -> Evaluator:
+        found = []
+        for name, material in {"": self.material, **self.further}.items():
+            one = material.evaluator(material.views[0], dims=self.recipe.evaluated_dims, show_progress=False)
+            one.name = name
+            found.append(one)
+        return SeveralEvaluators(found) if len(found) > 1 else found[0]
 
     def settle(self) -> None:
         self.model.truncate_dim = self._cut
@@ -129,7 +138,12 @@ def _check_settings(recipe: Recipe) -> None:
         "model.head": config.head,
         "model.preset": config.preset,
         "model.answers": config.answers,
-    } | {f"more.{name}.negatives": table.negatives for name, table in recipe.more.items()}
+        "evaluation.retriever": recipe.evaluation.retriever,
+    }
+    for name, table in recipe.more.items():
+        given[f"more.{name}.negatives"] = table.negatives
+        if table.evaluation is not None:
+            given[f"more.{name}.evaluation.retriever"] = table.evaluation.retriever
     if recipe.data.columns:  # the negatives of pages are mined
         given["data.negatives"] = recipe.data.negatives
     named = [name for name, value in given.items() if value is not None]

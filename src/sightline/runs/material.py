@@ -90,6 +90,11 @@ class Material(Protocol):
         """
         ...
 
+    @property
+    def first_search_told(self) -> str:
+        """In words, whose documents those are."""
+        ...
+
     def thumbnail(self, document: str) -> Path | None:
         """The image file of a document, for the report."""
         ...

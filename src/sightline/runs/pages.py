@@ -82,6 +82,10 @@ class PageMaterial:
 
         return BM25(self.exam.texts).run(self.exam.queries, k=depth)
 
+    @property
+    def first_search_told(self) -> str:
+        return "the best of BM25"
+
     def thumbnail(self, document: str) -> Path | None:
         return self.exam.thumbnail(document)
 

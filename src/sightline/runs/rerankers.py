@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sightline.config.recipe import Recipe
+from sightline.config.recipe import EvaluationConfig, Recipe
+from sightline.config.recipe_more import MoreEvaluationConfig
 from sightline.errors import ConfigError
 from sightline.evaluation.rows import Row
+from sightline.evaluation.several import SeveralEvaluators
 from sightline.runs import attention, lora
 from sightline.runs.encoders import loading
+from sightline.runs.first_search import FIRST_SEARCH, FirstSearch, first_search
+from sightline.runs.further import further_materials
 from sightline.runs.losses import build_loss, fits, inherited_options
 from sightline.runs.material import Material
 from sightline.runs.more import FIRST, with_losses, with_rows
 
 if TYPE_CHECKING:
+    from sightline.evaluation.retrieval import RetrievalEvaluator
     from sightline.models.reranker import Reranker
     from sightline.training.distributed import Ranks
 
@@ -22,17 +27,18 @@ if TYPE_CHECKING:
 class RerankerSubject:
     """See `Subject`."""
 
-    def __init__(self, recipe: Recipe, material: Material, *, seed: int) -> None:
-        self.recipe, self.material, self._seed = recipe, material, seed
+    def __init__(self, recipe: Recipe, material: Material, *, seed: int, ranks: Ranks | None = None) -> None:
+        self.recipe, self.material, self._seed, self._ranks = recipe, material, seed, ranks
         _check_settings(recipe)
+        self.further = further_materials(recipe)
         self.model = load_reranker(recipe)
-        material.check(self.model)
+        for one in (material, *self.further.values()):
+            one.check(self.model)
         lora.add_adapter(recipe, self.model, seed=seed)
         self._loss = build_loss(recipe, None)
         self.loss = with_losses(recipe, self._loss, None)
         fits(recipe, self.model, self.loss)
-        # The same documents before, during and after training.
-        self._first = material.first_search(recipe.evaluation.candidates, seed=seed)
+        self._first: dict[str, FirstSearch] = {}
 
     def rows(self) -> Any:
         rows, negatives = with_rows(self.recipe, self.material.rows()), self.recipe.data.negatives
@@ -58,14 +64,17 @@ class RerankerSubject:
             values["model.prompts"] = dict(self.model.prompts)
         return values | inherited_options(self.recipe, self._loss)
 
-    def row(self, view: str, name: str, ranks: Ranks | None = None) -> Row:
+    def row(self, view: str, name: str, ranks: Ranks | None = None, *, further: str | None = None) -> Row:
         from sightline.evaluation.reranking import rerank_run
         from sightline.evaluation.results import result_of_run
 
-        asked = self.material.evaluator(view)
-        depth = self.recipe.evaluation.candidates
-        run = rerank_run(self.model, asked.queries, asked.corpus, self._first, depth=depth)
-        facts = {"reranked": depth}
+        material = self.material if further is None else self.further[further]
+        asked, depth = material.evaluator(view), self._asked(further).candidates
+        first = self._first_search(further)
+        run = rerank_run(
+            self.model, asked.queries, asked.corpus, first.run, depth=depth, **self._prompt(asked, further)
+        )
+        facts = {"reranked": depth, FIRST_SEARCH: first.told}
         return Row(
             name, view, result_of_run(asked.queries, run, asked.relevant, corpus=asked.corpus, facts=facts)
         )
@@ -73,11 +82,45 @@ class RerankerSubject:
     def evaluator(self) -> Any:
         from sightline.evaluation.reranking import RerankingEvaluator
 
-        asked = self.material.evaluator(self.material.views[0])
-        depth = self.recipe.evaluation.candidates
-        return RerankingEvaluator.of_run(
-            asked.queries, asked.corpus, asked.relevant, self._first, depths=(depth,)
-        )
+        found = []
+        tables: list[tuple[str | None, Material]] = [(None, self.material), *self.further.items()]
+        for further, material in tables:
+            asked = material.evaluator(material.views[0])
+            found.append(
+                RerankingEvaluator.of_run(
+                    asked.queries, asked.corpus, asked.relevant, self._first_search(further).run,
+                    depths=(self._asked(further).candidates,), name=further or "",
+                    options=self._prompt(asked, further),
+                )
+            )  # fmt: skip
+        return SeveralEvaluators(found) if len(found) > 1 else found[0]
+
+    def _asked(self, further: str | None) -> EvaluationConfig | MoreEvaluationConfig:
+        if further is None:
+            return self.recipe.evaluation
+        found = self.recipe.more[further].evaluation
+        assert found is not None
+        return found
+
+    def _first_search(self, further: str | None) -> FirstSearch:
+        """The same documents before, during and after training."""
+        if (name := further or "") not in self._first:
+            asked = self._asked(further)
+            self._first[name] = first_search(
+                self.material if further is None else self.further[further],
+                asked.candidates,
+                retriever=asked.retriever,
+                device=self.recipe.model.device,
+                seed=self._seed,
+                ranks=self._ranks,
+            )
+        return self._first[name]
+
+    @staticmethod
+    def _prompt(asked: RetrievalEvaluator, further: str | None) -> dict[str, Any]:
+        """The prompt of a further table's pairs, which is the one of its questions."""
+        prompt = asked.query_options.get("prompt")
+        return {} if further is None or prompt is None else {"prompt": prompt}
 
     def settle(self) -> None:
         return

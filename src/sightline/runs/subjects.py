@@ -40,12 +40,20 @@ class Subject(Protocol):
         """Dotted key -> value of what `[model]`, `[loss]` and `[evaluation]` leave out."""
         ...
 
-    def row(self, view: str, name: str, ranks: Ranks | None = None) -> Row:
-        """The model, as it is now, on the held-out questions; ``name`` is that of the row."""
+    def row(self, view: str, name: str, ranks: Ranks | None = None, *, further: str | None = None) -> Row:
+        """The model, as it is now, on the held-out questions; ``name`` is that of the row.
+
+        With the name of a further table, on the questions of that.
+        """
+        ...
+
+    @property
+    def further(self) -> Mapping[str, Material]:
+        """What else the model is measured on, by the name of the further table."""
         ...
 
     def evaluator(self) -> Evaluator:
-        """What measures the model during training."""
+        """What measures the model during training, on all it is measured on."""
         ...
 
     def settle(self) -> None:
@@ -57,13 +65,14 @@ class Subject(Protocol):
         ...
 
 
-def subject_of(recipe: Recipe, material: Material, *, seed: int) -> Subject:
+def subject_of(recipe: Recipe, material: Material, *, seed: int, ranks: Ranks | None = None) -> Subject:
     """Loads the model of `[model]` and makes the loss of `[loss]`.
 
     Args:
         recipe: the recipe.
         material: what it is trained and measured on.
         seed: of weights that are drawn.
+        ranks: who train it together.
 
     Raises:
         CheckpointError: the model cannot be loaded.
@@ -73,7 +82,7 @@ def subject_of(recipe: Recipe, material: Material, *, seed: int) -> Subject:
     if recipe.model.kind == "reranker":
         from sightline.runs.rerankers import RerankerSubject
 
-        return RerankerSubject(recipe, material, seed=seed)
+        return RerankerSubject(recipe, material, seed=seed, ranks=ranks)
     from sightline.runs.encoders import EncoderSubject
 
     return EncoderSubject(recipe, material, seed=seed)

@@ -14,6 +14,7 @@ from sightline.config.recipe import Recipe
 from sightline.errors import ConfigError, DataError
 from sightline.evaluation.metrics import Run
 from sightline.evaluation.rows import Row
+from sightline.runs.cells import Cells, cell_id
 from sightline.runs.sources import OpenTable, TableSource
 from sightline.runs.table_fingerprint import table_fingerprint
 
@@ -32,12 +33,16 @@ class TableMaterial:
     The evaluation rows give one question each. Every document of every row is searched: the one that answers the
     question and those that do not are all in the collection, each cell once.
 
+    Args:
+        recipe: what to open.
+        prompts: of questions and of documents, in place of the model's own.
+
     Raises:
         DataError: a table that cannot be opened, without rows, or without a column the recipe names.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, *, prompts: tuple[str | None, str | None] = (None, None)) -> None:
+        self.recipe, self._prompts = recipe, prompts
         data, evaluation = recipe.data, recipe.evaluation
         self._rows = open_table(
             data.dataset, subset=data.subset, split=data.split, revision=data.revision,
@@ -86,8 +91,8 @@ class TableMaterial:
             "split": " ".join(filter(None, (self.recipe.evaluation.subset, self.recipe.evaluation.split))),
             "columns": ", ".join(self._held_out.column_names),
             "questions": len(self._held_out),
-            "pages": len(self._document_ids),
-            "documents": len(self._document_ids),
+            "pages": len(self.documents),
+            "documents": len(self.documents),
         }
 
     @property
@@ -96,7 +101,7 @@ class TableMaterial:
 
     @property
     def measured_on(self) -> str:
-        return f"{len(self._held_out):,} questions over {len(self._document_ids):,} documents"
+        return f"{len(self._held_out):,} questions over {len(self.documents):,} documents"
 
     def rows(self) -> datasets.Dataset:
         return self._rows
@@ -149,24 +154,32 @@ class TableMaterial:
     ) -> RetrievalEvaluator:
         from sightline.evaluation.retrieval import RetrievalEvaluator
 
-        options = {"show_progress": show_progress}
+        options: list[dict[str, Any]] = [{"show_progress": show_progress} for _ in self._prompts]
+        for one, prompt in zip(options, self._prompts, strict=True):
+            if prompt is not None:
+                one["prompt"] = prompt
         return RetrievalEvaluator(
-            self.questions, self.documents, self.relevant, dims=dims, query_options=options, document_options=options
+            self.questions, self.documents, self.relevant, dims=dims,
+            query_options=options[0], document_options=options[1],
         )  # fmt: skip
 
     def first_search(self, depth: int, *, seed: int) -> Run:
         chance = random.Random(seed)
-        everything = list(self._document_ids)
+        everything = list(self.documents)
         question, *columns = self._held_out.column_names
         run = {}
         for row in range(len(self._held_out)):
-            own = [name for column in columns if (name := f"{row}:{column}") in self._document_ids][:depth]
+            own = [name for column in columns if (name := cell_id(row, column)) in self.documents][:depth]
             others = (
                 name for name in chance.sample(everything, min(len(everything), depth)) if name not in own
             )
             drawn = [*own, *islice(others, depth - len(own))]
-            run[f"{row}:{question}"] = {name: chance.random() for name in drawn}
+            run[cell_id(row, question)] = {name: chance.random() for name in drawn}
         return run
+
+    @property
+    def first_search_told(self) -> str:
+        return "the row's own and others drawn at random"
 
     def thumbnail(self, document: str) -> Path | None:
         value = self.documents.get(document)
@@ -177,44 +190,24 @@ class TableMaterial:
     # What is measured with
 
     @cached_property
-    def questions(self) -> dict[str, Any]:
+    def questions(self) -> Cells:
         """Question id (``row:column``) -> cell."""
         column = self._held_out.column_names[0]
-        return {f"{row}:{column}": value[column] for row, value in enumerate(self._cells)}
+        return Cells(self._held_out, [(row, column) for row in range(len(self._held_out))])
 
     @cached_property
-    def documents(self) -> dict[str, Any]:
+    def documents(self) -> Cells:
         """Document id (``row:column``) -> cell; empty cells are left out."""
         columns = self._held_out.column_names[1:]
-        return {
-            name: value[column]
-            for row, value in enumerate(self._cells)
-            for column in columns
-            if (name := f"{row}:{column}") in self._document_ids
-        }
+        rows = range(len(self._held_out))
+        places = [(row, name) for row in rows for name in columns if row not in self._empty[name]]
+        return Cells(self._held_out, places)
 
     @property
     def relevant(self) -> dict[str, set[str]]:
         """Question id -> the document that answers it."""
         question, answer = self._held_out.column_names[:2]
-        return {f"{row}:{question}": {f"{row}:{answer}"} for row in range(len(self._held_out))}
-
-    @cached_property
-    def _document_ids(self) -> dict[str, None]:
-        columns = self._held_out.column_names[1:]
-        return {
-            f"{row}:{column}": None
-            for row in range(len(self._held_out))
-            for column in columns
-            if row not in self._empty[column]
-        }
-
-    @property
-    def _cells(self) -> Any:
-        """The rows; images stay files, or their bytes, until they are needed."""
-        from sightline.training.undecoded import undecoded
-
-        return undecoded(self._held_out)
+        return {cell_id(row, question): {cell_id(row, answer)} for row in range(len(self._held_out))}
 
     def _filled(self, column: str) -> list[int]:
         """The rows whose cell is not empty."""

@@ -22,6 +22,7 @@ from sightline.files import write_json
 from sightline.runs import lora
 from sightline.runs.check import check_material, headlines, stopping
 from sightline.runs.encoders import load_guide
+from sightline.runs.first_search import FIRST_SEARCH
 from sightline.runs.losses import loss_class
 from sightline.runs.material import Material, material_of
 from sightline.runs.more import counted
@@ -58,6 +59,7 @@ class RunResult:
         outcome: the table: BM25, untuned, fine-tuned.
         report: the HTML report, None where the recipe wanted none.
         seconds: wall-clock time by stage.
+        further: what was found on further tables, by their names.
     """
 
     output: Path
@@ -66,6 +68,7 @@ class RunResult:
     outcome: Outcome
     report: Path | None
     seconds: Mapping[str, float]
+    further: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
 
 
 def run_recipe(
@@ -113,7 +116,7 @@ def run_recipe(
             for line in lines:
                 say(line)
     with _timed(seconds, "load"):
-        subject = subject_of(recipe, material, seed=arguments.seed)
+        subject = subject_of(recipe, material, seed=arguments.seed, ranks=several)
         rows, guide = subject.rows(), load_guide(recipe)
         _check_needs(subject, rows, arguments, guide, ranks)
     inherited = {**subject.inherited(), **_inherited_arguments(recipe, arguments)}
@@ -130,6 +133,9 @@ def run_recipe(
 
     facts = dict(material.facts)
     outcome = Outcome(material.title, [], facts, material.thumbnail)
+    further = {
+        name: Outcome(one.title, [], dict(one.facts), one.thumbnail) for name, one in subject.further.items()
+    }
     with _timed(seconds, "evaluate before"):
         if recipe.evaluation.bm25 and ranks.is_main and (baseline := material.baseline()) is not None:
             say("measured BM25")
@@ -138,6 +144,9 @@ def run_recipe(
             for view in material.views:
                 say(f"measuring the untuned model{_seen_as(view)} ...")
                 outcome.rows.append(subject.row(view, UNTUNED, several))
+            for name, its in further.items():
+                say(f"measuring the untuned model on {name!r} ...")
+                its.rows.append(subject.row("", UNTUNED, several, further=name))
 
     with _timed(seconds, "train"):
         say("training ...")
@@ -161,13 +170,18 @@ def run_recipe(
             say(f"measuring the fine-tuned model{_seen_as(view)} ...")
             with with_whole_weights(subject.model):
                 outcome.rows.append(subject.row(view, TUNED, several))
+        for name, its in further.items():
+            say(f"measuring the fine-tuned model on {name!r} ...")
+            with with_whole_weights(subject.model):
+                its.rows.append(subject.row("", TUNED, several, further=name))
 
     with _timed(seconds, "save"):
         subject.model.story = story_of(
             dataclasses.replace(
                 told,
                 data=material.name,
-                results=[_shown(row) for row in outcome.rows],
+                results=[_shown(row) for row in outcome.rows]
+                + [_shown(row, name) for name, its in further.items() for row in its.rows],
                 measured_on=f"{material.measured_on} ({material.title})",
             )
         )
@@ -178,6 +192,7 @@ def run_recipe(
         "hardware": hardware(str(arguments.device)),
         "model": recipe.model.name or dict(recipe.model.routes or {}),
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
+        **_searched(outcome),
     }
     report = output / REPORT if recipe.output.report else None
     if ranks.is_main:
@@ -185,7 +200,13 @@ def run_recipe(
         outcome.write(output / RESULTS)
         if report is not None:
             outcome.write_report(report)
-    return RunResult(output, model, subject.model, outcome, report, seconds)
+        for name, its in further.items():
+            own = {**facts, **its.facts, **_searched(its), "fingerprint": subject.further[name].fingerprint}
+            its = further[name] = dataclasses.replace(its, facts=own, background=outcome.background)
+            its.write(output / f"results-{name}.json")
+            if report is not None:
+                its.write_report(output / f"report-{name}.html")
+    return RunResult(output, model, subject.model, outcome, report, seconds, further)
 
 
 def _background(output: Path, told: CardFacts) -> Background:
@@ -246,13 +267,19 @@ def _save(recipe: Recipe, subject: Subject, ranks: Ranks, say: Callable[..., Non
     return folder
 
 
-def _shown(row: Row) -> SystemResult:
-    """A row of the table as the model card shows it."""
+def _searched(outcome: Outcome) -> dict[str, Any]:
+    """What a reranker was given to put into order, for the report."""
+    found = outcome.rows[-1].result.facts
+    return {FIRST_SEARCH: found[FIRST_SEARCH]} if FIRST_SEARCH in found else {}
+
+
+def _shown(row: Row, further: str = "") -> SystemResult:
+    """A row of the table, or of that of a further table, as the model card shows it."""
     from sightline.models.card_results import FULL, SystemResult
 
     by_dim = {str(dim): found.mean for dim, found in row.result.by_dim.items()}
     return SystemResult(
-        row.name, row.fields, by_dim or {FULL: row.result.scores.mean}, trained=row.name == TUNED
+        row.name, further or row.fields, by_dim or {FULL: row.result.scores.mean}, trained=row.name == TUNED
     )
 
 

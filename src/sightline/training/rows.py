@@ -121,7 +121,10 @@ def as_rows(dataset: Any, *, name: str = TRAINING, key: str = "") -> Rows:
     if isinstance(dataset, (datasets.DatasetDict, datasets.IterableDatasetDict)):
         raise ConfigError(f"{name} has splits ({', '.join(dataset)}); choose one, e.g. dataset['train']")
     if not _has_length(dataset):
-        raise ConfigError(f"{name} is a stream; only training data may be: use a datasets.Dataset")
+        raise ConfigError(
+            f"{name} is a stream; only training data may be, as every evaluation goes over the same rows, and devices "
+            "share them by number: use a datasets.Dataset, e.g. Dataset.from_list(list(stream.take(1000)))"
+        )
     if isinstance(dataset, datasets.Dataset):
         from sightline.training.undecoded import undecoded
 
