@@ -19,8 +19,9 @@ help:  ## show this list
 demo: $(STAMPS)/demo  ## make a document collection, fine-tune a model on it, measure it and search with it
 	$(BIN)/sightline demo
 
-test: $(STAMPS)/test  ## run the tests
+test: $(STAMPS)/test $(STAMPS)/bitsandbytes  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --model-facts=build/model-facts.jsonl
+	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/bitsandbytes $(BIN)/python -m pytest -n $(JOBS) tests/models/test_quantized.py
 	$(BIN)/python scripts/models.py --check build/model-facts.jsonl
 
 check: $(STAMPS)/dev  ## check format, lint and types
@@ -76,4 +77,11 @@ $(STAMPS)/dev: $(STAMPS)/demo pyproject.toml
 $(STAMPS)/test: $(STAMPS)/demo pyproject.toml
 	@echo "Installing what the tests need ..."
 	@$(PIP) install -e '.[test]'
+	@touch $@
+
+# Beside the environment, for one file of tests: where bitsandbytes can be imported, peft imports it, and with it torch's
+# compiler, which costs every process some seconds.
+$(STAMPS)/bitsandbytes: $(STAMPS)/test
+	@rm -rf $(VENV)/bitsandbytes
+	@$(PIP) install --no-deps --target $(VENV)/bitsandbytes 'bitsandbytes==0.50.*'
 	@touch $@

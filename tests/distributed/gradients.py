@@ -60,9 +60,14 @@ def whole(gradient: Tensor | None) -> Tensor | None:
     return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
 
 
-def cases(ranks: Ranks) -> Iterator[tuple[str, Loss, list[list[tuple[int, ...]]], int | None, bool]]:
+def cases(
+    ranks: Ranks, kind: str
+) -> Iterator[tuple[str, Loss, list[list[tuple[int, ...]]], int | None, bool]]:
     for number, (name, batches) in enumerate(BATCHES.items()):
-        for more, (loss_name, loss) in enumerate(LOSSES):
+        # Sharding on three ranks differs from two by the shares alone, whatever the loss.
+        for more, (loss_name, loss) in enumerate(
+            LOSSES[:1] if kind == "sharded" and ranks.size > 2 else LOSSES
+        ):
             # Each rank keeps another number of graphs.
             kept = (None, 0, 1, 2)[(number + more + ranks.rank) % 4]
             yield f"{name}, {loss_name}", loss, batches, kept, False
@@ -105,7 +110,7 @@ def main(*kinds: str) -> None:
 
 
 def check(kind: str, ranks: Counted) -> None:
-    for name, loss, batches, kept, multi_vector in cases(ranks):
+    for name, loss, batches, kept, multi_vector in cases(ranks, kind):
         model = Tower(multi_vector)
         Replicated(model, ranks)  # every rank gets rank 0's weights
         alone = Tower(multi_vector)

@@ -100,7 +100,7 @@ def test_a_run_of_the_trainer_teaches_it(tmp_path: Path) -> None:
     corpus = {f"d{number}": row["page"] for number, row in enumerate(rows)}
     evaluator = RetrievalEvaluator(queries, corpus, {f"q{n}": {f"d{n}"} for n in range(len(rows))})
     args = TrainingArguments(
-        output_dir=str(tmp_path / "run"), num_train_epochs=30, per_device_train_batch_size=8, learning_rate=2e-3,
+        output_dir=str(tmp_path / "run"), num_train_epochs=60, per_device_train_batch_size=8, learning_rate=2e-3,
         report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=1,
     )  # fmt: skip
     loss = Matryoshka(InfoNCE(temperature=1.0, similarity="maxsim"), (16, 8))

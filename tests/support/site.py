@@ -113,7 +113,7 @@ def visiting(
 def found(page: Any) -> list[str]:
     """Documents of the results, in order, once they are there."""
     page.wait_for_selector(".result:not(.waiting) .title")
-    return page.locator(".result .title").all_inner_texts()
+    return page.locator(".result .title").all_text_contents()
 
 
 def search(page: Any, words: str) -> list[str]:
