@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from abc import abstractmethod
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -161,8 +162,10 @@ class TellingTrainer(LastingTrainer):
         """What is being uploaded, which nobody may change or delete meanwhile."""
         return self.output_dir / ".outgoing"
 
+    @abstractmethod
     def _write_model(self, folder: Path, *, verify: bool) -> None:
-        raise NotImplementedError  # the Trainer's
+        """Writes the model on all ranks together, checked where that is asked for; the Trainer knows how."""
+        ...
 
     def _repository(self, token: str | None, revision: str | None) -> Repository:
         assert self.hub_model_id is not None
