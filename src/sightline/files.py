@@ -44,11 +44,27 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     return path
 
 
-def remove_unfinished(path: str | os.PathLike[str]) -> None:
-    """Delete what `write_text` left beside ``path`` when it was killed; only for the one process that writes it."""
+def remove_unfinished(path: str | os.PathLike[str], *, shared: bool = False) -> None:
+    """Delete what `write_text` left beside ``path`` when it was killed.
+
+    Args:
+        path: the file that was to be written.
+        shared: other processes of this machine may be writing it, too: what living ones are at stays.
+    """
     path = Path(path)
     for aside in path.parent.glob(f".{path.name}.*.part"):
-        aside.unlink(missing_ok=True)
+        if not (shared and _is_alive(int(aside.suffixes[-2][1:]))):
+            aside.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,3 +163,14 @@ def test_mistakes(tiny_encoder: Callable[[str], Encoder], tmp_path: Path) -> Non
         cached.encode_document([])
     with pytest.raises(InputError, match="input 1"):
         cached.encode_document(["fine", None])
+
+
+def test_what_a_killed_process_has_left_is_removed(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    encoder = CachedEncoder(loaded(tiny("bert")), tmp_path)
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left = tmp_path / f".{encoder.entry('query')}.json.{ended.pid}.part"
+    left.write_text("{")
+    encoder.encode_query(TEXTS)
+    assert not left.exists()
+    assert (tmp_path / f"{encoder.entry('query')}.json").exists()

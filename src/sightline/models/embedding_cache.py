@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from sightline import __version__
 from sightline.errors import DataError
-from sightline.files import write_json
+from sightline.files import remove_unfinished, write_json
 from sightline.models.encoder import Encoder
 from sightline.models.encoding_progress import Report
 from sightline.models.fingerprint import exact_fingerprint
@@ -202,6 +202,7 @@ class CachedEncoder:
             return
         facts = {"model": self.encoder.name_or_path, **self._facts(role), "sightline": __version__}
         try:
+            remove_unfinished(path, shared=True)
             write_json(path, facts)
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
