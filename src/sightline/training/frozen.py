@@ -25,11 +25,12 @@ from torch import Tensor, nn
 
 from sightline.inputs.roles import EXPANSION
 from sightline.models.anatomy import embeddings_of
+from sightline.models.devices import computing_in
 from sightline.models.encoder import Encoder
 from sightline.modules.heads import POOLED
 from sightline.training.kinds import kind
 from sightline.training.random_state import undisturbed
-from sightline.training.ways import Way, chains, computing_in, is_trained, run, way_of
+from sightline.training.ways import Way, chains, is_trained, run, way_of
 from sightline.training.weights import Replicated
 from sightline.types import Batch, Embeddings, MicroBatch
 
@@ -99,7 +100,7 @@ class FrozenVectors:
         device = encoder.device
         moved = micro_batch.to(device, non_blocking=True)
         identities_n = None if batch.identities_N is None else batch.identities_N[micro_batch.indices]
-        with computing_in(autocast, device):
+        with computing_in(device, autocast):
             found = self._frozen_part(way, moved, identities_n, device)
             if not way.rest:
                 return embeddings_of(found)
@@ -155,7 +156,7 @@ class FrozenVectors:
                 continue
             device, tokens = self._encoder.device, max(1, micro_batch.cost.tokens)
             if name not in measured:
-                with undisturbed(device), computing_in(autocast, device):
+                with undisturbed(device), computing_in(device, autocast):
                     moved = micro_batch.to(device)
                     rows = _rows(way, moved, run(way.frozen, dict(moved.features))) or [torch.zeros(0)]
                 measured[name] = rows[0].nbytes, tokens if rows[0].ndim == 2 else 0

@@ -8,13 +8,14 @@ weight behind it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sightline.models.devices import computing_in
 from sightline.models.encoder import Encoder
 from sightline.modules.backbone import Backbone
 from sightline.modules.heads import POOLED, Dense, Normalize
@@ -61,7 +62,7 @@ def way_of(
     chain = _chain_of(encoder, micro_batch)
     way = _by_weights(chain)
     if way is None:
-        with undisturbed(device), torch.enable_grad(), computing_in(autocast, device):
+        with undisturbed(device), torch.enable_grad(), computing_in(device, autocast):
             way = _by_trial(chain, dict(micro_batch.to(device).features))
     # Modules without weights alone save nothing.
     works = any(True for part in way.frozen for _ in part.parameters())
@@ -91,11 +92,6 @@ def run(parts: Sequence[nn.Module], features: dict[str, Any]) -> dict[str, Any]:
             modes.enter_context(evaluating(part))
             features = part(features)
     return features
-
-
-def computing_in(autocast: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
-    """The number type of a step's forward passes."""
-    return nullcontext() if autocast is None else torch.autocast(device.type, autocast)
 
 
 def _chain_of(encoder: Encoder, micro_batch: MicroBatch) -> list[nn.Module]:
