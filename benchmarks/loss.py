@@ -157,7 +157,9 @@ def main() -> None:
             sweep(f"loss_sweep_{batch}", [*[peer(size) for size in SWEPT if size <= batch], own])
         else:
             peers = [peer(BEST if one == "best" else 32) for one in chosen.peers]
-            outcomes = contest(f"loss_{batch}", [*peers, own], rounds=chosen.rounds, warmups=chosen.warmups)
+            outcomes = contest(
+                f"loss_{batch}", [*peers, own], rounds=chosen.rounds, warmups=chosen.warmups, follow_on=True
+            )
             goals(outcomes, [Goal(OURS, one.name, 6.0, memory=0.5) for one in peers])
             check(outcomes, folder)
 

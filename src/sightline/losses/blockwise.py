@@ -35,7 +35,7 @@ from torch.autograd.function import once_differentiable
 
 from sightline.losses.base import GroupedTerm, ScoreTerm
 from sightline.losses.similarity import at_least_float32, prefix_inverse_norms
-from sightline.modules.cpu import add_product
+from sightline.modules.cpu import add_product, product
 
 # Below this many rows the matrix products slow down, above it they gain nothing.
 _ROWS = 1024
@@ -45,7 +45,7 @@ _CACHED_SCORES = 2**19
 
 def block_bytes(device: torch.device) -> int:
     """Memory for the blocks of scores; an accelerator needs larger ones to be busy."""
-    return 2**28 if device.type == "cpu" else 2**30
+    return 2**27 if device.type == "cpu" else 2**30
 
 
 def prefix_parts(
@@ -184,9 +184,28 @@ class _Blocks:
         self.products_lR = values_ND.new_empty(self.rows_l if stored else 0, columns)
         # Sum over the rows of derivative times dot, per prefix and column.
         self.dotted_KR = values_ND.new_zeros(prefixes, columns)
-        self.chunks = list(
-            _chunks(term.right, max(1, memory // 16 // (self.width * values_ND.element_size())))
-        )
+        # Buffers that are filled again and again: on a CPU new memory costs more than what is written into it.
+        self.columns_n = max(1, min(columns, memory // 8 // (self.width * values_ND.element_size())))
+        self.weights_bn = values_ND.new_empty(self.rows_b if stored else 0, self.columns_n)
+        self.gradient_Dn = values_ND.new_empty(self.width if stored else 0, self.columns_n)
+        # The right's vectors, slice after slice; then their gradient.
+        self.vectors = values_ND.new_empty(self.columns_n * self.width)
+
+    def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Columns of the scores whose vectors are gathered at once, and their items."""
+        for begin in range(0, len(self.right), self.columns_n):
+            columns = slice(begin, min(begin + self.columns_n, len(self.right)))
+            yield columns, self.right[columns]
+
+    def _gathered(self, items: Tensor, k: int) -> Tensor:
+        """(n, S) slice ``k`` of the items' vectors, until `_right_gradient` is called."""
+        (first, last), count = self.slices[k], len(items)
+        buffer_nS = self.vectors[first * count : last * count].view(count, last - first)
+        return torch.index_select(self.values_ND[:, first:last], 0, items, out=buffer_nS)
+
+    def _right_gradient(self, count: int) -> Tensor:
+        """(n, D) to be filled, where the gathered vectors were."""
+        return self.vectors[: count * self.width].view(count, self.width)
 
     def run(self) -> Tensor:
         """(K,) the term's values, without the weights of the dims."""
@@ -200,8 +219,8 @@ class _Blocks:
                 if k == 0:
                     dots_bR.zero_()
                 left_bS = left_bD[:, first:last].contiguous()
-                for columns, items in self.chunks:
-                    add_product(dots_bR[:, columns], left_bS, self.values_ND[:, first:last][items])
+                for columns, items in self._chunks():
+                    add_product(dots_bR[:, columns], left_bS, self._gathered(items, k))
                 for start in range(begin, end, self.rows_l):
                     stop = min(start + self.rows_l, end)
                     parts_K[k] += self._rows(k, start, stop, begin, dotted_Kb)
@@ -244,45 +263,33 @@ class _Blocks:
             for k in range(len(self.slices) - 2, -1, -1):
                 weights_KbR[k, inside] += weights_KbR[k + 1, inside]
         gradient_bD = torch.zeros_like(left_bD)
-        for columns, items in self.chunks:
-            right_nD = self.values_ND[items]
-            # Consecutive items are written in place, others through a buffer.
-            gradient_nD = self.gradient_ND[items] if isinstance(items, slice) else torch.zeros_like(right_nD)
-            for weights_bR, (first, last) in zip(weights_KbR, self.slices, strict=True):
-                weights_bn = weights_bR[:, columns].contiguous()
-                right_nS, left_bS = right_nD[:, first:last].contiguous(), left_bD[:, first:last].contiguous()
-                add_product(gradient_bD[:, first:last], weights_bn, right_nS.t())
-                add_product(gradient_nD[:, first:last], weights_bn.t(), left_bS.t())
-            if not isinstance(items, slice):
-                self.gradient_ND.index_add_(0, items, gradient_nD)
+        left_Db = left_bD.t().contiguous()
+        for columns, items in self._chunks():
+            # Its transpose, because a product's left side must not be transposed: that is the smaller one here.
+            gradient_Dn = self.gradient_Dn[:, : len(items)]
+            weights_bn = self.weights_bn[: end - begin, : len(items)]
+            for k, (first, last) in enumerate(self.slices):
+                weights_bn.copy_(weights_KbR[k, :, columns])
+                add_product(gradient_bD[:, first:last], weights_bn, self._gathered(items, k).t())
+                gradient_Dn[first:last] = product(left_Db[first:last], weights_bn.t(), None)
+            gradient_nD = self._right_gradient(len(items)).copy_(gradient_Dn.t())
+            self.gradient_ND.index_add_(0, items, gradient_nD)
         if self.left_KL is not None:
-            self._subtract(gradient_bD, left_bD, dotted_Kb, self.left_KL[:, begin:end])
+            along_Kb = _along(dotted_Kb, self.left_KL[:, begin:end])
+            for along_b, (first, last) in zip(along_Kb, self.slices, strict=True):
+                gradient_bD[:, first:last].addcmul_(left_bD[:, first:last], along_b[:, None], value=-1)
         self.gradient_ND.index_add_(0, self.left[begin:end], gradient_bD)
 
     def _subtract_right_norms(self, right_KR: Tensor) -> None:
         assert self.gradient_ND is not None
-        for columns, items in self.chunks:
-            right_nD = self.values_ND[items]
-            gradient_nD = torch.zeros_like(right_nD)
-            self._subtract(gradient_nD, right_nD, self.dotted_KR[:, columns], right_KR[:, columns])
-            if isinstance(items, slice):
-                self.gradient_ND[items] += gradient_nD
-            else:
-                self.gradient_ND.index_add_(0, items, gradient_nD)
-
-    def _subtract(
-        self, gradient_nD: Tensor, values_nD: Tensor, dotted_Kn: Tensor, inverse_Kn: Tensor
-    ) -> None:
-        """Takes away what goes along the vectors themselves, which their lengths undo."""
-        along_Kn = (dotted_Kn * inverse_Kn.square()).flip(0).cumsum(0).flip(0)
-        for along_n, (first, last) in zip(along_Kn, self.slices, strict=True):
-            gradient_nD[:, first:last].addcmul_(values_nD[:, first:last], along_n[:, None], value=-1)
+        for columns, items in self._chunks():
+            right_nD = torch.index_select(self.values_ND, 0, items, out=self._right_gradient(len(items)))
+            along_Kn = _along(self.dotted_KR[:, columns], right_KR[:, columns])
+            for along_n, (first, last) in zip(along_Kn, self.slices, strict=True):
+                right_nD[:, first:last].mul_(along_n[:, None])
+            self.gradient_ND.index_add_(0, items, right_nD, alpha=-1)
 
 
-def _chunks(items: Tensor, size: int) -> Iterator[tuple[slice, slice | Tensor]]:
-    """Pieces of an ascending list: their place in it, and the items, as a slice where they are consecutive."""
-    for begin in range(0, len(items), size):
-        piece = items[begin : begin + size]
-        first, last = piece[[0, -1]].tolist()
-        consecutive = last - first == len(piece) - 1
-        yield slice(begin, begin + len(piece)), slice(first, last + 1) if consecutive else piece
+def _along(dotted_Kn: Tensor, inverse_Kn: Tensor) -> Tensor:
+    """(K, n) how much of each slice goes along the vectors themselves, which their lengths undo."""
+    return (dotted_Kn * inverse_Kn.square()).flip(0).cumsum(0).flip(0)

@@ -146,11 +146,12 @@ def _suits_onednn() -> bool:
 def product(left_TK: Tensor, right_NK: Tensor, bias_N: Tensor | None) -> Tensor:
     """(T, N) = left right^T + bias; the operator that torch's own compiler emits for linear layers on CPUs.
 
-    Where oneDNN is not faster it is torch's ordinary product. Takes a transposed matrix as it is, but crawls on
-    one with gaps between its rows, so those are copied.
+    Where oneDNN is not faster it is torch's ordinary product, on any device and of any type. Takes a transposed
+    right matrix as it is and copies a transposed left one; crawls on one with gaps between its rows, so those are
+    copied, too.
     """
     # The compiler chooses its operator itself, and fails on one that was chosen for it.
-    if torch.compiler.is_compiling() or not onednn_is_faster():
+    if torch.compiler.is_compiling() or not _goes_to_onednn(left_TK):
         return nn.functional.linear(left_TK, right_NK, bias_N)
     left_TK, right_NK = (
         one if one.is_contiguous() or one.t().is_contiguous() else one.contiguous()
@@ -162,10 +163,14 @@ def product(left_TK: Tensor, right_NK: Tensor, bias_N: Tensor | None) -> Tensor:
 
 def add_product(sum_TN: Tensor, left_TK: Tensor, right_NK: Tensor) -> None:
     """Adds left right^T in place, on any device and of any type; by `product` where that is faster."""
-    if sum_TN.device.type == "cpu" and sum_TN.dtype == torch.float32 and onednn_is_faster():
+    if _goes_to_onednn(sum_TN):
         sum_TN.add_(product(left_TK, right_NK, None))
     else:
         sum_TN.addmm_(left_TK, right_NK.t())
+
+
+def _goes_to_onednn(values: Tensor) -> bool:
+    return values.device.type == "cpu" and values.dtype == torch.float32 and onednn_is_faster()
 
 
 def _weight_gradient(gradient_TN: Tensor, input_TK: Tensor) -> Tensor:
