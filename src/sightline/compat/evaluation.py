@@ -11,9 +11,28 @@ from sightline.compat.options import refuse
 from sightline.errors import ConfigError
 from sightline.evaluation.reranking import RerankingEvaluator
 from sightline.evaluation.retrieval import RetrievalEvaluator
+from sightline.training.evaluating import ForesightedEvaluator, ThoroughEvaluator
 
 
-class InformationRetrievalEvaluator:
+class _Over:
+    """What both evaluators leave to ours.
+
+    Attributes:
+        inner: the evaluator of ours.
+    """
+
+    inner: RetrievalEvaluator | RerankingEvaluator
+
+    def check(self, model: Any) -> None:
+        """Whether it can measure a model; raises ConfigError if not."""
+        self.inner.check(inner_of(model))
+
+    def check_inputs(self, model: Any, **options: Any) -> None:
+        """Whether a model takes all that it would be asked; see `RecordedEvaluator.check_inputs`."""
+        self.inner.check_inputs(inner_of(model), **options)
+
+
+class InformationRetrievalEvaluator(_Over):
     """`RetrievalEvaluator` with ST's arguments and names of metrics.
 
     Ids may be of any type that sorts; equal scores are ordered by it, as there. ``batch_size``, ``corpus_chunk_size``
@@ -51,8 +70,7 @@ class InformationRetrievalEvaluator:
                 "a model compares in one way; give each of two models its own similarity_fn_name",
             ),
         )  # fmt: skip
-        # Ours are text; counted in the order of theirs, so that ties fall alike.
-        ids = {docid: f"{rank:09d}" for rank, docid in enumerate(sorted(corpus))}
+        ids = _as_text(corpus)
         asked = {qid: query for qid, query in queries.items() if relevant_docs.get(qid)}
         self.name = name
         self.ndcg = max(ndcg_at_k)
@@ -111,7 +129,7 @@ class InformationRetrievalEvaluator:
         return {f"{self._prefix}{metric}": value for metric, value in found.items()}
 
 
-class CrossEncoderRerankingEvaluator:
+class CrossEncoderRerankingEvaluator(_Over):
     """`RerankingEvaluator` with ST's arguments and names of metrics.
 
     ``batch_size`` and ``write_csv`` change nothing: a folder given to it gets the whole result as JSON.
@@ -180,6 +198,18 @@ class SequentialEvaluator:
         if not self.evaluators:
             raise ConfigError("SequentialEvaluator: there is no evaluator in the list")
 
+    def check(self, model: Any) -> None:
+        """Whether all can measure a model; raises ConfigError as they do."""
+        for one in self.evaluators:
+            if isinstance(one, ForesightedEvaluator):
+                one.check(model)
+
+    def check_inputs(self, model: Any, **options: Any) -> None:
+        """Whether the model takes what it would be asked; as of each evaluator."""
+        for one in self.evaluators:
+            if isinstance(one, ThoroughEvaluator):
+                one.check_inputs(model, **options)
+
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float | None = None, steps: int | None = None,
         *, output_dir: str | None = None, **ranks: Any,
@@ -208,6 +238,15 @@ def meet(evaluator: Any, model: Any) -> None:
             one.meet(model)
         elif isinstance(one, SequentialEvaluator):
             meet(one, model)
+
+
+def _as_text(docids: Iterable[Any]) -> dict[Any, str]:
+    """What ours call the documents: ids that are text and sort as theirs do, so that ties fall alike."""
+    ordered = sorted(docids)
+    if all(isinstance(docid, str) for docid in ordered):
+        return {docid: docid for docid in ordered}
+    digits = len(str(len(ordered)))
+    return {docid: f"{rank:0{digits}d}: {docid}" for rank, docid in enumerate(ordered)}
 
 
 def _measure(functions: Mapping[str, Any] | None, main: Any) -> tuple[str | None, str | None]:
