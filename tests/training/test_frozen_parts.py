@@ -17,6 +17,7 @@ from sightline.checkpoint.read import read_checkpoint
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
 from sightline.modules.heads import Dense, Normalize
+from sightline.modules.layer_pooling import WeightedLayerPooling
 from sightline.training.arguments import TrainingArguments
 from sightline.training.batches import BatchBuilder
 from sightline.training.engine import Engine
@@ -124,6 +125,36 @@ def test_a_frozen_backbone_under_trained_heads_runs_once(
     twice = sum(len(one) for batch in batches for one in batch.micro_batches[kept:])
     assert twice > 0
     assert frozen.reused == batches[1].num_items + twice
+
+
+def test_texts_and_pages_of_one_model_are_frozen_each_for_themselves(tiny: Callable[[str], Path]) -> None:
+    encoder = Encoder(read_checkpoint(tiny("qwen3_vl"), LoadOptions()).parts).train()
+    encoder.requires_grad_(False)
+    encoder.backbones()[""].model.visual.requires_grad_(True)
+    batch = make_batch(encoder, image_rows())
+    wanted = gradients(encoder, [batch], 0, None)
+    assert any(gradient.abs().max() > 0 for gradient in wanted.values())
+    frozen = FrozenVectors()
+    frozen.rest(encoder)
+    texts = [one for one in batch.micro_batches if "pixel_values" not in one.features]
+    assert texts
+    assert all(frozen.covers(one) for one in texts)
+    torch.testing.assert_close(gradients(encoder, [batch], 0, frozen), wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("pooling", [0, 1])
+def test_a_frozen_backbone_under_trained_weights_of_its_layers(bert: Path, pooling: int) -> None:
+    backbone, *rest = read_checkpoint(bert, LoadOptions()).parts
+    torch.manual_seed(0)
+    layers = WeightedLayerPooling(32, 2, 0)
+    encoder = Encoder([backbone.requires_grad_(False), layers, *rest, Dense(32, 16)])
+    layers.requires_grad_(not pooling)
+    batches = [make_batch(encoder, TEXTS, budget) for budget in (25, 60)]
+    wanted = gradients(encoder, batches, 2, None)
+    frozen = FrozenVectors()
+    torch.testing.assert_close(gradients(encoder, batches, 2, frozen), wanted, **CLOSE)
+    # Every layer of every token is not kept; what frozen weights make of them is.
+    assert (frozen.reused > 0) == bool(pooling)
 
 
 def test_the_frozen_side_of_a_dual_encoder_runs_once(clip: Encoder, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from sightline.models.anatomy import embeddings_of
 from sightline.models.devices import computing_in
 from sightline.models.encoder import Encoder
 from sightline.modules.heads import POOLED
-from sightline.training.kinds import kind
+from sightline.training.kinds import kind_and_inputs
 from sightline.training.random_state import undisturbed
 from sightline.training.ways import Way, chains, is_trained, run, way_of
 from sightline.training.weights import Replicated
@@ -112,7 +112,7 @@ class FrozenVectors:
         """The features behind the frozen modules."""
         if identities_n is None:
             return run(way.frozen, dict(moved.features))
-        weights = self._fingerprint(way, kind(moved))
+        weights = self._fingerprint(way, kind_and_inputs(moved))
         keys = [(weights, int(identity)) for identity in identities_n]
         known = [self._vectors.get(key) for key in keys]
         found = [vector for vector in known if vector is not None]
@@ -151,7 +151,7 @@ class FrozenVectors:
         measured: dict[str, tuple[int, int]] = {}  # by kind: bytes of an item, and its rows
         total = 0.0
         for micro_batch in typical:
-            way, name = self._way(micro_batch, autocast), kind(micro_batch)
+            way, name = self._way(micro_batch, autocast), kind_and_inputs(micro_batch)
             if self._encoder is None or not way.frozen:
                 continue
             device, tokens = self._encoder.device, max(1, micro_batch.cost.tokens)
@@ -190,7 +190,7 @@ class FrozenVectors:
         """How far what a micro-batch goes through is frozen; looked into once per kind."""
         if self._encoder is None or micro_batch.layers or micro_batch.projected:
             return Way((), ())
-        name = kind(micro_batch)
+        name = kind_and_inputs(micro_batch)
         if name not in self._ways:
             self._ways[name] = way_of(self._encoder, micro_batch, autocast, self._encoder.device)
         return self._ways[name]
@@ -217,6 +217,8 @@ def _rows(way: Way, moved: MicroBatch, features: dict[str, Any]) -> list[Tensor]
     if not way.rest:
         found = embeddings_of(features)
         return list(found.values) if found.mask is None else found.tokens()
+    if way.reads_layers():
+        return None
     if POOLED in features:
         return None if way.reads_tokens() else list(features[POOLED])
     mask: Tensor | None = moved.features.get(_MASK)

@@ -19,6 +19,7 @@ from sightline.models.devices import computing_in
 from sightline.models.encoder import Encoder
 from sightline.modules.backbone import Backbone
 from sightline.modules.heads import POOLED, Dense, Normalize
+from sightline.modules.layer_pooling import WeightedLayerPooling
 from sightline.modules.modes import evaluating
 from sightline.modules.pooling import Pooling
 from sightline.modules.router import Router
@@ -46,6 +47,10 @@ class Way:
             or (isinstance(part, (Dense, Normalize)) and part.input_name != POOLED)
             for part in self.rest
         )
+
+    def reads_layers(self) -> bool:
+        """Whether the rest reads the tokens' vectors of every layer."""
+        return any(isinstance(part, WeightedLayerPooling) for part in self.rest)
 
 
 def way_of(
