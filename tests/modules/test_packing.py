@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertModel, PreTrainedModel
 
 from sightline.modules import attention
-from sightline.modules.packing import find_packing
+from sightline.modules.packing import TextPacking, find_packing
 from support.unpadded import (
     SMALL,
     batch,
@@ -84,3 +84,15 @@ def test_trying_draws_no_random_numbers_and_ours_is_not_saved(tmp_path: Path) ->
     model.save_pretrained(tmp_path)
     assert attention.NAME not in (tmp_path / "config.json").read_text(encoding="utf-8")
     assert BertModel.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
+
+
+def test_texts_stay_apart_where_sdpa_has_come_back() -> None:
+    model, arguments = bert().eval(), batch()
+    expected = hidden(model(**arguments)) * arguments["attention_mask"].unsqueeze(-1)
+    texts = TextPacking(hidden)
+    for _ in range(2):
+        packing = texts.of(model, arguments)
+        assert packing is not None
+        torch.testing.assert_close(packing.call(model, arguments, hidden), expected, atol=1e-5, rtol=1e-5)
+        # As a GPU does whose kernel fails, and what stands in for flash attention in float32.
+        model.set_attn_implementation("sdpa")

@@ -134,7 +134,10 @@ class TextPacking:
         if torch.compiler.is_compiling() or model.is_activation_checkpointing:
             return None
         found = self._on(model, arguments["input_ids"].device)
-        return found if found is not None and found.suits(model, training=model.training) else None
+        if found is None or not found.suits(model, training=model.training):
+            return None
+        # Since it was tried, sdpa may have come back: on another device, or in the place of flash attention.
+        return found if found.flash or exchange_attention(model) else None
 
     def _on(self, model: PreTrainedModel, device: torch.device) -> Packing | None:
         # In float32 a model that is to run flash attention runs sdpa for a while (see `flash`).
