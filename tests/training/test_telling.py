@@ -79,6 +79,37 @@ except CheckpointError as error:
 """
 
 
+OUTAGE = """
+import sys
+from pathlib import Path
+from huggingface_hub import HfApi
+from sightline.losses.contrastive import InfoNCE
+from sightline.models.encoder import Encoder
+from sightline.training.arguments import TrainingArguments
+from sightline.training.trainer import Trainer
+model, folder, token = sys.argv[1:]
+rows = [{"question": f"pump {number}", "page": f"all of pump {number}"} for number in range(8)]
+args = TrainingArguments(
+    output_dir=folder, max_steps=2, save_steps=1, per_device_train_batch_size=4, dataloader_num_workers=0,
+    report_to=[], use_cpu=True, disable_tqdm=True, push_to_hub=True, hub_model_id="lab/run", hub_token=token,
+    hub_always_push=True, hub_strategy="all_checkpoints", save_total_limit=1, logging_strategy="no",
+)
+trainer = Trainer(Encoder.from_pretrained(model, device="cpu"), InfoNCE(), train_dataset=rows, args=args)
+create = HfApi.create_repo
+
+def out_of_service(*arguments, **options):
+    HfApi.create_repo = create
+    raise OSError("Service Unavailable")
+
+HfApi.create_repo = out_of_service
+trainer.train()
+print(">", trainer.state.global_step)
+later = trainer.push_to_hub("later", blocking=False)
+print(">", trainer.push_to_hub("last"))
+print(">", later.result())
+"""
+
+
 @pytest.fixture
 def hub() -> Iterator[FakeHub]:
     with running() as server:
@@ -100,3 +131,22 @@ def test_what_it_uploads_is_whole(hub: FakeHub, tiny: Callable[[str], Path], tmp
         card = tree["README.md"].decode()
         assert f"- Steps: {step}" in card
         assert 'sl.Encoder.from_pretrained("lab/run")' in card
+
+
+def test_training_goes_on_while_it_uploads_and_while_it_cannot(
+    hub: FakeHub, tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    steps, last, later = run(
+        hub.address, tmp_path / "home", OUTAGE, str(tiny("bert")), str(tmp_path / "run"), TOKEN
+    )
+    assert steps == "2"
+    repo = hub.repos["lab/run"]
+    told = "Training in progress, step 2"
+    # The first step's upload is lost, the run is not.
+    assert repo.messages == ["initial commit", told, f"{told}, checkpoint", "later", "last"]
+    checkpoint, ended = list(repo.commits.values())[2::2]
+    assert {f"checkpoint-2/{name}" for name in ("model.safetensors", "optimizer.pt", "manifest.json")} <= set(
+        checkpoint
+    )
+    assert [address.rpartition("/")[2] for address in (later, last)] == list(repo.commits)[3:]
+    assert "model.safetensors" in ended

@@ -110,6 +110,10 @@ class Repository:
         """`upload` in the background, one after the other; the folder has to stay as it is until then."""
         return self._api.run_as_future(self.upload, folder, message=message)
 
+    def upload_folder_later(self, folder: str | Path, place: str, *, message: str) -> Future[None]:
+        """`upload_folder` in the background, as `upload_later`."""
+        return self._api.run_as_future(self.upload_folder, folder, place, message=message)
+
     def upload_folder(self, folder: str | Path, place: str, *, message: str) -> None:
         """Puts all files of a folder into the folder ``place`` of the repository, whatever they are.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from abc import abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers.utils import PushInProgress
 
 from sightline.checkpoint.card import CARD, may_write
 from sightline.checkpoint.upload import OF_A_RUN, Repository
+from sightline.errors import CheckpointError
 from sightline.losses.base import Loss
 from sightline.models.card import Story
 from sightline.models.encoder import Encoder
@@ -128,6 +130,7 @@ class TellingTrainer(LastingTrainer):
         if not self.is_world_process_zero():
             return None
         upload = self._repository(token, revision).upload_later(self._outgoing, message=commit_message)
+        self._push_under_way([upload])
         if not blocking:
             return upload
         try:
@@ -145,17 +148,30 @@ class TellingTrainer(LastingTrainer):
                 return
             self._finish_current_push()
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        # The checkpoint itself may be deleted before the upload ends.
-        shutil.rmtree(self._outgoing, ignore_errors=True)
-        shutil.copytree(checkpoint_folder, self._outgoing, ignore=shutil.ignore_patterns(*OF_A_RUN))
+        whole = strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS)
         told = f"Training in progress, step {self.state.global_step}"
-        repository = self._repository(None, None)
-        upload = repository.upload_later(self._outgoing, message=told)
-        upload.add_done_callback(_tell_failure)
-        if strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+        try:
+            # The checkpoint itself may be deleted before the upload ends.
+            shutil.rmtree(self._outgoing, ignore_errors=True)
+            left_out = None if whole else shutil.ignore_patterns(*OF_A_RUN)
+            shutil.copytree(checkpoint_folder, self._outgoing, ignore=left_out)
+            repository = self._repository(None, None)
+        except (CheckpointError, OSError) as error:
+            _tell(error)
+            return
+        uploads: list[Future[Any]] = [repository.upload_later(self._outgoing, message=told)]
+        if whole:
             place = "last-checkpoint" if strategy == HubStrategy.CHECKPOINT else Path(checkpoint_folder).name
-            repository.upload_folder(checkpoint_folder, place, message=f"{told}, checkpoint")
-        self.push_in_progress = PushInProgress([upload])  # type: ignore[arg-type, assignment]
+            uploads.append(
+                repository.upload_folder_later(self._outgoing, place, message=f"{told}, checkpoint")
+            )
+        for upload in uploads:
+            upload.add_done_callback(_tell_failure)
+        self._push_under_way(uploads)
+
+    def _push_under_way(self, uploads: Sequence[Future[Any]]) -> None:
+        """Nobody touches what is uploaded before `_finish_current_push` has waited for it."""
+        self.push_in_progress = PushInProgress(list(uploads))  # type: ignore[arg-type, assignment]
 
     @property
     def _outgoing(self) -> Path:
@@ -178,6 +194,10 @@ class TellingTrainer(LastingTrainer):
         )
 
 
-def _tell_failure(upload: Future[str]) -> None:
+def _tell_failure(upload: Future[Any]) -> None:
     if not upload.cancelled() and (error := upload.exception()) is not None:
-        logger.error("The model of a checkpoint was not uploaded, training goes on: %s", error)
+        _tell(error)
+
+
+def _tell(error: BaseException) -> None:
+    logger.error("A checkpoint was not uploaded, training goes on: %s", error)
