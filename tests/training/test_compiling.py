@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from sightline.errors import ConfigError
 from sightline.inputs.parse import parse
 from sightline.models.encoder import Encoder
 from sightline.training import compiling, engine
-from sightline.training.compiling import Comparison, compare, compile_layers, repeated_layers
+from sightline.training.compiling import Comparison, compare, compile_layers, pass_over, repeated_layers
 from sightline.training.engine import Engine
+from sightline.training.limits import Limits
+from sightline.training.samples import Sample
+from sightline.types import Features, MicroBatch
 from support import tiny_models
 
 CPU = torch.device("cpu")
@@ -135,6 +138,27 @@ def test_the_least_of_several_turns_counts_and_what_compiling_takes_does_not() -
     assert found == Comparison(compiled=2.0, plain=2.5)
     assert found.helps
     assert not Comparison(0.99, 1.0).helps
+
+
+@pytest.mark.parametrize(
+    ("limits", "rows"),
+    [(Limits(), 315), (Limits(100), 7), (Limits(100, 3), 3), (Limits(5), 1), (Limits(None, 1), 1)],
+)
+def test_the_trial_keeps_within_the_limits_of_the_run(limits: Limits, rows: int, tmp_path: Path) -> None:
+    encoder = Encoder.from_pretrained(tiny_models.bert(tmp_path / "bert"), device="cpu")
+    samples = [
+        Sample(number, "anchor", encoder.preprocessor(parse(text), role=None, prompt=None), typical=True)
+        for number, text in enumerate(("table " * 11, "a table"))
+    ]
+    assert [sample.features.cost.total for sample in samples] == [13, 4]
+    collated: list[int] = []
+
+    def collate(features: Sequence[Features], indices: Sequence[int]) -> MicroBatch:
+        collated.append(len(features))
+        return encoder.collate(features, indices)
+
+    pass_over(encoder, collate, samples, None, limits)()
+    assert collated == [rows]
 
 
 def test_layers_are_found() -> None:

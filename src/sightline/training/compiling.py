@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from sightline.errors import ConfigError
+from sightline.training.limits import Limits
 from sightline.training.plan import Collate
 from sightline.training.samples import Sample
 from sightline.training.step import device_of, forward
@@ -106,7 +107,11 @@ def compare(work: Callable[[], None], *, clock: Callable[[], float] = time.perf_
 
 
 def pass_over(
-    model: nn.Module, collate: Collate, samples: Sequence[Sample], autocast: torch.dtype | None
+    model: nn.Module,
+    collate: Collate,
+    samples: Sequence[Sample],
+    autocast: torch.dtype | None,
+    limits: Limits,
 ) -> Callable[[], None]:
     """A forward and backward pass over some of the run's items; it leaves gradients and random state as they are.
 
@@ -115,13 +120,18 @@ def pass_over(
         collate: the model's.
         samples: of `take_samples`; those of the commonest group are repeated up to `TRIAL_TOKENS`.
         autocast: type the model computes in; None for its weights'.
+        limits: of the run's micro-batches, which have been found to fit.
     """
     groups = [sample.features.group for sample in samples]
     group = max(groups, key=groups.count)
     some = [sample.features for sample in samples if sample.features.group == group]
     rows: list[Features] = []
-    while not rows or sum(one.cost.total for one in rows) < TRIAL_TOKENS:
-        rows.append(some[len(rows) % len(some)])
+    most = min(TRIAL_TOKENS, limits.token_budget or TRIAL_TOKENS)
+    while len(rows) < (limits.max_items or TRIAL_TOKENS):
+        longer = [*rows, some[len(rows) % len(some)]]
+        if rows and len(longer) * max(one.cost.total for one in longer) > most:
+            break
+        rows = longer
     micro_batch, device = collate(rows, range(len(rows))), device_of(model)
     learnt = [one for one in model.parameters() if one.requires_grad]
 

@@ -133,7 +133,7 @@ class Engine:
         if named or self._compiled_before or not samples:
             return
         training = model.training
-        found = compare(pass_over(model.train(), collate, samples, args.autocast))
+        found = compare(pass_over(model.train(), collate, samples, args.autocast, self.limits))
         model.train(training)
         # All ranks run the same code, or the slowest would keep the others waiting.
         self._compiled = all(self.ranks.exchange(found.helps, "comparing compiled layers"))
