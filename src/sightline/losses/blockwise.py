@@ -186,7 +186,9 @@ class _Blocks:
         self.dotted_KR = values_ND.new_zeros(prefixes, columns)
         # Buffers that are filled again and again: on a CPU new memory costs more than what is written into it.
         self.columns_n = max(1, min(columns, memory // 8 // (self.width * values_ND.element_size())))
-        self.weights_bn = values_ND.new_empty(self.rows_b if stored else 0, self.columns_n)
+        # What is worked on at once has no gaps: derivatives of some columns are copied.
+        copied = stored and self.columns_n < columns
+        self.weights_bn = values_ND.new_empty(self.rows_b if copied else 0, self.columns_n)
         self.gradient_Dn = values_ND.new_empty(self.width if stored else 0, self.columns_n)
         # The right's vectors, slice after slice; then their gradient.
         self.vectors = values_ND.new_empty(self.columns_n * self.width)
@@ -267,9 +269,10 @@ class _Blocks:
         for columns, items in self._chunks():
             # Its transpose, because a product's left side must not be transposed: that is the smaller one here.
             gradient_Dn = self.gradient_Dn[:, : len(items)]
-            weights_bn = self.weights_bn[: end - begin, : len(items)]
             for k, (first, last) in enumerate(self.slices):
-                weights_bn.copy_(weights_KbR[k, :, columns])
+                weights_bn = weights_KbR[k, :, columns]
+                if not weights_bn.is_contiguous():
+                    weights_bn = self.weights_bn[: end - begin, : len(items)].copy_(weights_bn)
                 add_product(gradient_bD[:, first:last], weights_bn, self._gathered(items, k).t())
                 gradient_Dn[first:last] = product(left_Db[first:last], weights_bn.t(), None)
             gradient_nD = self._right_gradient(len(items)).copy_(gradient_Dn.t())
