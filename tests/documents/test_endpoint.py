@@ -150,7 +150,7 @@ def test_a_server_too_slow_or_dripping_is_given_up(page):
     with ChatServer({}, scripted(GOOD, slow, drip, GOOD)) as server:
         started = time.monotonic()
         answers = ask(settings(server, timeout=0.3), chat(page), chat(page, "second"))
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 0.1 * len(json.dumps(GOOD.body)), "it waited for all that drips"
     assert len(answers) == 2
     with (
         ChatServer({}, lambda seen: slow) as server,
@@ -164,7 +164,7 @@ def test_nobody_listens(page):
     started = time.monotonic()
     with pytest.raises(EndpointError, match=r"http://127\.0\.0\.1:\d+/v1/chat/completions cannot be reached"):
         ask(settings(f"http://127.0.0.1:{closed_port()}/v1", attempts=10_000, backoff=60), chat(page))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25, "one wait between tries is half a minute at least"
 
 
 @pytest.mark.parametrize(
@@ -321,30 +321,48 @@ def test_backoff_doubles_within_its_bounds():
         assert len(set(drawn)) > 40
 
 
-def test_requests_and_tokens_keep_their_pace():
-    async def run(pace: Pace, tokens: list[float]) -> list[float]:
-        start, times = time.monotonic(), []
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Its time does not pass: where all wait, it jumps to the next timer."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:
+            self.now = self._scheduled[0].when()
+        super()._run_once()
+
+
+def test_requests_and_tokens_keep_their_pace(monkeypatch):
+    def turns(pace: Pace, tokens: list[float], used: float | None = None) -> list[float]:
+        """When each was let through; the first has used so many tokens."""
+        times = []
 
         async def one(count: float) -> None:
             await pace.turn(count)
-            times.append(time.monotonic() - start)
+            times.append(time.monotonic())
 
-        await asyncio.gather(*[one(count) for count in tokens])
+        async def run() -> None:
+            first, *others = tokens
+            await one(first)
+            if used is not None:
+                pace.used(first, used)
+            await asyncio.gather(*[one(count) for count in others])
+
+        with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+            monkeypatch.setattr(time, "monotonic", runner.get_loop().time)
+            runner.run(run())
         return times
 
-    by_request = asyncio.run(run(Pace(requests_per_minute=1200), [1] * 6))
-    assert 0.25 <= by_request[-1] < 0.6
-    by_token = asyncio.run(run(Pace(tokens_per_minute=60_000), [100] * 4))
-    assert 0.3 <= by_token[-1] < 0.7
-    assert asyncio.run(run(Pace(), [1e9] * 50))[-1] < 0.2
-    pace = Pace(tokens_per_minute=60_000)
-
-    async def corrected() -> list[float]:
-        await pace.turn(10_000)
-        pace.used(10_000, 100)
-        return await run(pace, [1])
-
-    assert 0.05 <= asyncio.run(corrected())[0] < 0.4
+    by_request = turns(Pace(requests_per_minute=1200), [1] * 6)
+    assert by_request == pytest.approx([0.05 * number for number in range(6)])
+    by_token = turns(Pace(tokens_per_minute=60_000), [100] * 4)
+    assert by_token == pytest.approx([0.1 * number for number in range(4)])
+    assert turns(Pace(), [1e9] * 50) == [0.0] * 50
+    assert turns(Pace(tokens_per_minute=60_000), [10_000, 1]) == pytest.approx([0, 10])
+    assert turns(Pace(tokens_per_minute=60_000), [10_000, 1], used=100) == pytest.approx([0, 0.1])
 
 
 def test_usage_that_is_no_number_counts_as_none():
