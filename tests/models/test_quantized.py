@@ -17,6 +17,7 @@ pytest.importorskip(
 )
 
 from sentence_transformers import SentenceTransformer
+from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
 from sightline.checkpoint.quantized import computes_in_full, dequantize, quantized_models
 from sightline.errors import ConfigError
@@ -41,6 +42,20 @@ INT8 = {"load_in_8bit": True}
 
 def load(folder: Path, settings: dict[str, Any] | None) -> Encoder:
     return Encoder.from_pretrained(folder, device="cpu", model_kwargs={"quantization_config": settings})
+
+
+@pytest.fixture
+def placed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Where transformers was told to put weights in 4 bits; None would be the first GPU."""
+    told: list[Any] = []
+    inner = Bnb4BitHfQuantizer.update_device_map
+
+    def update(quantizer: Any, device_map: Any) -> Any:
+        told.append(device_map)
+        return inner(quantizer, device_map)
+
+    monkeypatch.setattr(Bnb4BitHfQuantizer, "update_device_map", update)
+    return told
 
 
 def adapted(folder: Path, settings: dict[str, Any]) -> Encoder:
@@ -141,7 +156,9 @@ def _items(encoder: Encoder) -> list[Any]:
 ROWS = [{"anchor": f"pump number {number}", "positive": f"valve {number}"} for number in range(16)]
 
 
-def test_training_lowers_the_loss_and_resumes_exactly(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_training_lowers_the_loss_and_resumes_exactly(
+    tiny: Callable[[str], Path], tmp_path: Path, placed: list[Any]
+) -> None:
     arguments = maker(
         tmp_path, max_steps=6, per_device_train_batch_size=16, learning_rate=1e-2, logging_steps=1,
         save_strategy="steps", save_steps=3, eval_strategy="steps", eval_steps=2,
@@ -157,9 +174,11 @@ def test_training_lowers_the_loss_and_resumes_exactly(tiny: Callable[[str], Path
     run = Path(str(arguments.output_dir))
     assert not (run / "checkpoint-3" / "model.safetensors").exists()
     again = adapted(tiny("qwen3"), NF4)
+    placed.clear()
     Trainer(again, InfoNCE(), train_dataset=ROWS, eval_dataset=ROWS, args=arguments).train(
         str(run / "checkpoint-3")
     )
+    assert placed == [{"": "cpu"}], "a second model beside the one that is trained may not fit onto the GPU"
     ours = dict(encoder.named_parameters())
     assert all(torch.equal(weight, ours[name]) for name, weight in again.named_parameters())
     last = Encoder.from_pretrained(run / "checkpoint-6", device="cpu")
@@ -188,7 +207,9 @@ def test_the_head_of_a_reranker_is_written_out_to_be_trained(merge: bool, tmp_pa
     assert np.abs(again.predict(PAIRS) - wanted).max() <= 1e-6
 
 
-def test_a_checkpoint_that_is_in_few_bits_itself(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_in_few_bits_itself(
+    tiny: Callable[[str], Path], tmp_path: Path, placed: list[Any]
+) -> None:
     load(tiny("bert"), NF4).save_pretrained(tmp_path / "small")
     plain = Encoder.from_pretrained(tmp_path / "small", device="cpu")
     assert torch.equal(plain.encode(TEXTS).values, load(tiny("bert"), NF4).encode(TEXTS).values)
@@ -201,6 +222,8 @@ def test_a_checkpoint_that_is_in_few_bits_itself(tiny: Callable[[str], Path], tm
     assert torch.equal(
         Encoder.from_pretrained(tmp_path / "adapter", device="cpu").encode(TEXTS).values, wanted
     )
+    assert len(placed) >= 4
+    assert all(place == {"": "cpu"} for place in placed)
 
 
 def test_without_bitsandbytes_the_adapter_can_be_read_in_full_precision(

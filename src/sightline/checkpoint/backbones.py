@@ -29,7 +29,7 @@ from sightline.checkpoint.adapters import base_folder, load_adapter, processor_f
 from sightline.checkpoint.inner import draws_no_masks, inner_model, is_whole, thinking
 from sightline.checkpoint.options import LoadOptions
 from sightline.checkpoint.processors import load_processor
-from sightline.checkpoint.quantized import check_quantization, settle_quantized
+from sightline.checkpoint.quantized import placement, settle_quantized
 from sightline.errors import CheckpointError
 from sightline.inputs.audio_features import audio_rules
 from sightline.inputs.chat import infer_format
@@ -204,10 +204,12 @@ def load_model(
     """
     if not options.weights:
         return _shape(loader, folder, config, options), []
-    check_quantization(model_kwargs, config)
+    place = placement(model_kwargs, config, options.device)
     home = base_folder(folder, options)
     try:
-        model, loaded = loader.from_pretrained(home, config=config, output_loading_info=True, **model_kwargs)
+        model, loaded = loader.from_pretrained(
+            home, config=config, output_loading_info=True, **place, **model_kwargs
+        )
     except _LOADING_ERRORS as error:
         raise CheckpointError(f"{folder}: transformers cannot load it: {error}") from error
     settle_quantized(model)

@@ -52,22 +52,31 @@ def quantized_weights(model: nn.Module) -> set[str]:
     return found - trained
 
 
-def check_quantization(model_kwargs: Mapping[str, Any], config: PretrainedConfig) -> None:
-    """Refuses quantised loading where it cannot work, before anything is read.
+def placement(
+    model_kwargs: Mapping[str, Any], config: PretrainedConfig, device: torch.device | None
+) -> dict[str, Any]:
+    """Where the weights of a model that is loaded in few bits go; told before anything is read.
+
+    Without a word transformers puts such a model onto the first GPU, also one that is wanted on the CPU, where a run
+    that goes on reads its checkpoint: beside the model that is trained there may be no room for a second.
 
     Args:
         model_kwargs: the arguments of `from_pretrained`.
         config: the model's; a checkpoint may be in few bits itself.
+        device: where it is wanted; None leaves it to transformers.
+
+    Returns:
+        Further arguments of `from_pretrained`; none for a model in full precision, which is read on the CPU.
 
     Raises:
         ConfigError: bitsandbytes is missing.
     """
     settings = model_kwargs.get(SETTINGS) or vars(config).get(SETTINGS)
     if settings is None:
-        return
+        return {}
     facts = settings if isinstance(settings, dict) else settings.to_dict()
     if not (facts.get("load_in_4bit") or facts.get("load_in_8bit")):
-        return  # another method, which brings its own errors
+        return {}  # another method, which brings its own errors
     bits = "4" if facts.get("load_in_4bit") else "8"
     if importlib.util.find_spec(_LIBRARY) is None:
         raise ConfigError(
@@ -75,6 +84,7 @@ def check_quantization(model_kwargs: Mapping[str, Any], config: PretrainedConfig
             "'sightline[qlora]'; or load it in full precision, with quantization_config left out (None, where an "
             "adapter's folder asks for it)"
         )
+    return {} if device is None or "device_map" in model_kwargs else {"device_map": {"": str(device)}}
 
 
 def settle_quantized(model: PreTrainedModel) -> None:

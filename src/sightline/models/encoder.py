@@ -123,6 +123,7 @@ class Encoder(Projected):
         place = usable_device(device)
         folder, options = locate(
             name_or_path,
+            device=place,
             dtype=dtype,
             model_kwargs=model_kwargs,
             processor_kwargs=processor_kwargs,

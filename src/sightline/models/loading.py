@@ -17,6 +17,7 @@ from sightline.checkpoint.options import LoadOptions
 def locate(
     name_or_path: str | Path,
     *,
+    device: torch.device | None = None,
     dtype: str | torch.dtype | None,
     model_kwargs: Mapping[str, Any] | None,
     processor_kwargs: Mapping[str, Any] | None,
@@ -28,6 +29,7 @@ def locate(
 
     Args:
         name_or_path: folder, or name on the Hub.
+        device: where the model is to be; None for what reads no weights.
         dtype: weights' type; wins over the one in ``model_kwargs``, and is float32 without either.
         model_kwargs, processor_kwargs, config_kwargs, trust_remote_code: see `LoadOptions`.
         hub_arguments: of `hub.resolve`.
@@ -43,7 +45,12 @@ def locate(
     # Without a word about it transformers takes the type the weights were saved in; ST takes float32.
     arguments.setdefault("dtype", torch.float32)
     return folder, LoadOptions(
-        arguments, dict(processor_kwargs or {}), dict(config_kwargs or {}), trust_remote_code, beside
+        model_kwargs=arguments,
+        processor_kwargs=dict(processor_kwargs or {}),
+        config_kwargs=dict(config_kwargs or {}),
+        trust_remote_code=trust_remote_code,
+        device=device,
+        hub=beside,
     )
 
 

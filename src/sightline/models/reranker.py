@@ -133,6 +133,7 @@ class Reranker(nn.Module):
         place = usable_device(device)
         folder, options = locate(
             name_or_path,
+            device=place,
             dtype=dtype,
             model_kwargs=model_kwargs,
             processor_kwargs=processor_kwargs,
