@@ -119,7 +119,8 @@ def test_a_model_that_was_changed_does_not_keep_the_card_it_came_with(
 ) -> None:
     encoder.save_pretrained(tmp_path / "model", card="# By hand\n", verify=False)
     again = Encoder.from_pretrained(tmp_path / "model", device="cpu")
-    assert again.brought_card == "# By hand\n"
+    assert again.brought_card is not None
+    assert again.brought_card.text == "# By hand\n"
     again.add_adapter(LoRA(r=2))
     assert again.brought_card is None
     assert Encoder.from_pretrained(tmp_path / "model", device="cpu", multi_vector=True).brought_card is None
@@ -141,11 +142,32 @@ def test_a_card_written_by_hand_stays(
     assert "README.md stays as it is" in caplog.text
     encoder.save_pretrained(folder, card="# New\n", verify=False)
     assert card(folder) == "# New\n"
-    # What a model brought along is no reason not to tell of its training.
+
+
+def test_a_card_written_by_hand_stays_where_the_model_was_loaded_from(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    encoder.save_pretrained(folder, card="# By hand\n", verify=False)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(folder)
     again = Encoder.from_pretrained(folder, device="cpu")
+    again.save_pretrained(tmp_path / "copy", verify=False)
+    assert card(tmp_path / "copy") == "# By hand\n"
     trained(again, tmp_path / "run")
-    again.save_pretrained(folder, verify=False)
-    assert "fine-tuned from `model`" in card(folder)
+    for place in ("model", "here/../model", "link"):
+        again.save_pretrained(tmp_path / place, verify=False)
+        assert card(folder) == "# By hand\n"
+    # A copy of it elsewhere is no reason not to tell of the training.
+    again.save_pretrained(tmp_path / "copy", verify=False)
+    assert "fine-tuned from `model`" in card(tmp_path / "copy")
+
+
+def test_a_run_into_the_folder_of_its_model_leaves_the_card_there(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path / "model", card="# By hand\n", verify=False)
+    again = Encoder.from_pretrained(tmp_path / "model", device="cpu")
+    trained(again, tmp_path / "model").create_model_card()
+    assert card(tmp_path / "model") == "# By hand\n"
 
 
 def test_the_seal_breaks_with_any_edit() -> None:

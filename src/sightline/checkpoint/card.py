@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from sightline.checkpoint import layout
 
@@ -40,26 +41,38 @@ def named(text: str, name: str) -> str:
     return sealed(placed) if is_sealed(text) else placed
 
 
-def is_somebodys(there: str, brought: str | None) -> bool:
-    """Whether a card that is there has to stay.
+class Brought(NamedTuple):
+    """The card that a model came with.
+
+    Attributes:
+        text: of it.
+        folder: where it lies.
+    """
+
+    text: str
+    folder: Path
+
+
+def may_write(folder: Path, brought: Brought | None) -> bool:
+    """Whether a card of ours may be written into a folder; the log says so where one of somebody's stays there.
 
     Args:
-        there: its text.
-        brought: of the card that the model came with, which may be written anew wherever it was written to.
+        folder: where a model is saved.
+        brought: the card that the model came with. Where saving has put a copy of it, a newer card may take its place,
+            but not where it was read: there it is somebody's own.
     """
-    return not is_sealed(there) and there != brought
-
-
-def may_write(folder: Path, brought: str | None) -> bool:
-    """Whether a card of ours may be written into a folder; the log says so where one of somebody's stays there."""
     path = folder / CARD
-    if path.is_file() and is_somebodys(path.read_text(encoding="utf-8", errors="replace"), brought):
+    if not path.is_file():
+        return True
+    there = path.read_text(encoding="utf-8", errors="replace")
+    copied = brought is not None and there == brought.text and folder.resolve() != brought.folder
+    if not is_sealed(there) and not copied:
         log.info("%s stays as it is: it was written by hand; card=TEXT replaces it", path)
         return False
     return True
 
 
-def brought_card(folder: Path, model_type: str) -> str | None:
+def brought_card(folder: Path, model_type: str) -> Brought | None:
     """The card in a checkpoint's folder; None where it tells of another kind of model than the one made of it.
 
     Args:
@@ -81,7 +94,9 @@ def brought_card(folder: Path, model_type: str) -> str | None:
         same = model_type == layout.RERANKER and any(
             str(name).endswith("ForSequenceClassification") for name in classes
         )
-    return path.read_text(encoding="utf-8", errors="replace") if same else None
+    if not same:
+        return None
+    return Brought(path.read_text(encoding="utf-8", errors="replace"), folder.resolve())
 
 
 def _sum(text: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sightline.checkpoint import layout
 from sightline.checkpoint.adapters import merged
-from sightline.checkpoint.card import brought_card
+from sightline.checkpoint.card import Brought, brought_card
 from sightline.checkpoint.read import read_checkpoint
 from sightline.errors import ConfigError
 from sightline.models import anatomy
@@ -74,7 +74,7 @@ class Encoder(Projected):
         self.name_or_path = ""
         self.trained_dims: tuple[int, ...] = ()  # prefixes that Matryoshka training made good, widest first
         self.story: Story | None = None  # of its training, for the card it is saved with
-        self.brought_card: str | None = None
+        self.brought_card: Brought | None = None
         check_default(self.prompts, default_prompt_name)
 
     @classmethod

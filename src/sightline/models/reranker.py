@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sightline.checkpoint import layout
 from sightline.checkpoint.adapters import merged
-from sightline.checkpoint.card import brought_card
+from sightline.checkpoint.card import Brought, brought_card
 from sightline.checkpoint.language_heads import Head, HeadChoice
 from sightline.checkpoint.rerankers import read_reranker
 from sightline.errors import ConfigError
@@ -72,7 +72,7 @@ class Reranker(nn.Module):
         self.default_prompt_name = default_prompt_name
         self.name_or_path = ""
         self.story: Story | None = None  # of its training, for the card it is saved with
-        self.brought_card: str | None = None
+        self.brought_card: Brought | None = None
         check_default(self.prompts, default_prompt_name)
 
     @classmethod

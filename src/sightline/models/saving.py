@@ -116,7 +116,7 @@ def sketch_reranker(reranker: Any) -> Sketch:
 def own_card(model: Any, sketch: Callable[[Any], Sketch]) -> str:
     """The card a model is saved with: of its training, else the one it came with, else what can be seen of it."""
     if model.story is None and model.brought_card is not None:
-        kept: str = model.brought_card
+        kept: str = model.brought_card.text
         return kept
     return model_card(sketch(model), model.story)
 
