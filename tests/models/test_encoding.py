@@ -19,6 +19,7 @@ from sightline.models import encoding_windows
 from sightline.models.encoder import Encoder
 from sightline.models.encoding_progress import EncodingProgress
 from sightline.modules.heads import Dense, Normalize
+from sightline.modules.packing import Packing
 from support.fixtures import TEXTS, many_texts
 
 TinyEncoder = Callable[[str], Encoder]
@@ -199,6 +200,30 @@ def test_texts_of_one_repeated_token_are_embedded_in_float32(monkeypatch: pytest
     assert same == [False, True, True, True, False, False]  # nothing else pays for it
     monkeypatch.setattr(encoding_passes, "needs_float32", lambda item, features: False)
     assert torch.cosine_similarity(encoder.encode(values, bf16=True).values, wanted).min() < 0.9999
+
+
+def test_passes_in_float32_are_planned_as_they_run(
+    tiny_encoder: TinyEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where texts go without padding in half precision only, as on a GPU, the others are padded and planned so."""
+    monkeypatch.setattr(Packing, "needs_half", property(lambda _: True))
+    encoder = deepcopy(tiny_encoder("qwen3"))
+    encoder.backbones()[""]._packing._found.clear()  # what was found out before
+    same = ["." * 200, *("." * length for length in range(40, 52))]
+    other = [" ".join(many_texts(6)), *many_texts(20, seed=1)]
+    passes: dict[bool, list[tuple[int, int]]] = {False: [], True: []}
+
+    def note(_: Any, inputs: tuple[Any, ...]) -> None:
+        mask_nT = inputs[0].features["attention_mask"]
+        passes[torch.is_autocast_enabled("cpu")].append((mask_nT.numel(), int(mask_nT.sum())))
+
+    handle = encoder.register_forward_pre_hook(note)
+    encoder.encode([*same, *other], bf16=True, token_budget=500)
+    handle.remove()
+    assert sum(tokens for _, tokens in passes[False]) > 500
+    assert all(positions <= 500 for positions, _ in passes[False])
+    assert all(tokens <= 500 for _, tokens in passes[True])
+    assert any(positions > 500 for positions, _ in passes[True]), "these have no padding, which costs nothing"
 
 
 def test_progress_counts_tokens_and_ends_at_all(tiny_encoder: TinyEncoder) -> None:

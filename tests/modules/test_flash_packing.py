@@ -134,8 +134,9 @@ def test_weights_in_float32_are_tried_in_the_type_the_kernel_computes_in() -> No
     model, arguments = made(qwen3, STRICT), batch()
     assert runs_flash(model)
     texts = TextPacking(hidden)
-    assert texts.possible(model)  # asked outside of autocast, as the planner does
+    assert not texts.possible(model), "in float32 it runs sdpa"
     with torch.autocast("cpu", torch.bfloat16):
+        assert texts.possible(model)
         found = texts.of(model, arguments)
         assert found is not None
         assert found.flash

@@ -20,7 +20,7 @@ import torch
 from sightline.errors import ItemMemoryError
 from sightline.inputs.planning import plan
 from sightline.inputs.threads import single_threaded
-from sightline.models.devices import number_type
+from sightline.models.devices import float32, number_type
 from sightline.models.encoding_progress import Meter
 from sightline.models.encoding_windows import Slice, slices, windows
 from sightline.models.repetition import needs_float32
@@ -86,6 +86,13 @@ class Prepared:
     passes: list[Pass]
 
 
+class _Padding(NamedTuple):
+    """How items are padded for passes in one number type, and the groups that are not."""
+
+    collate: Callable[[Sequence[Features], Sequence[int]], MicroBatch]
+    packed: frozenset[str]
+
+
 class Preparation:
     """Makes forward passes of items, in a thread; a context, at whose end the thread ends.
 
@@ -100,10 +107,14 @@ class Preparation:
         self, model: Runner, *, role: str | None, prompt: str | None, token_budget: int | None, bf16: bool
     ) -> None:
         self._device = model.device
-        self._preprocess, self._collate = model.preprocessor, model.collate
+        self._preprocess = model.preprocessor
         # What runs without padding hangs on the number type: some kernels compute in half precision only.
         with number_type(model.device, bf16):
-            self._packed = model.packed_groups
+            self._low = _Padding(model.collate, model.packed_groups)
+        self._exact = self._low
+        if bf16:
+            with float32(model.device):
+                self._exact = _Padding(model.collate, model.packed_groups)
         self._role, self._prompt, self._bf16 = role, prompt, bf16
         on_cpu = self._device.type == "cpu"
         if token_budget is None:
@@ -191,12 +202,14 @@ class Preparation:
         costs = [one.cost for one in made]
         exact = [self._bf16 and needs_float32(*pair) for pair in zip(items, made, strict=True)]
         passes: list[Pass] = []
-        for low in (True, False):
+        for low, padding in ((True, self._low), (False, self._exact)):
             some = [row for row in range(len(made)) if exact[row] is not low]
             groups = [made[row].group for row in some]
-            for rows in plan([costs[row] for row in some], groups, token_budget=budget, packed=self._packed):
+            for rows in plan(
+                [costs[row] for row in some], groups, token_budget=budget, packed=padding.packed
+            ):
                 chosen = [some[row] for row in rows]
-                batch = self._collate([made[row] for row in chosen], [piece.numbers[row] for row in chosen])
+                batch = padding.collate([made[row] for row in chosen], [piece.numbers[row] for row in chosen])
                 passes.append(Pass(_pin(batch) if self._device.type == "cuda" else batch, low))
         return Prepared(piece, costs, passes)
 

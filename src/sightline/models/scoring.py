@@ -5,6 +5,7 @@ Shape letters: n pairs of a micro-batch, N pairs, L labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from sightline.models.encode import Settings, encode_items
 from sightline.models.encoding_passes import Runner
 from sightline.models.items import Items
-from sightline.types import Embeddings, MicroBatch
+from sightline.types import Embeddings, Features, MicroBatch
 
 
 class Scorer(Runner, Protocol):
@@ -49,8 +50,11 @@ class _Embedder:
         self.training = reranker.training
         self.device = reranker.device
         self.preprocessor = reranker.preprocessor
-        self.collate = reranker.collate
         self.embedding_dim = reranker.num_labels
+
+    @property
+    def collate(self) -> Callable[[Sequence[Features], Sequence[int]], MicroBatch]:
+        return self.reranker.collate
 
     @property
     def packed_groups(self) -> frozenset[str]:

@@ -62,7 +62,11 @@ class Packing:
         Where torch's kernel does not do, our attention would be right all the same, but take as many kernels as
         there are lengths, where a padded batch takes one.
         """
-        return not self.varlen or (number_type_of(model) in HALF and not (training and self.drops))
+        if (
+            self.needs_half and number_type_of(model) not in HALF
+        ):  # runs sdpa then (see `flash`), which is padded
+            return False
+        return not (self.varlen and training and self.drops)
 
     def call(
         self, method: Callable[..., Any], arguments: Mapping[str, Any], entry: Callable[[Any], Tensor]
