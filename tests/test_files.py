@@ -7,7 +7,9 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,15 +39,50 @@ def test_names_that_are_not_utf8_survive_in_json(tmp_path: Path) -> None:
     assert json.loads(path.read_text("utf-8")) == {"file": "caf\udce9.pdf"}
 
 
-def test_what_a_dead_process_was_writing_is_removed_and_a_living_one_goes_on(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    path = tmp_path / "facts.json"
-    dead, living = (tmp_path / f".facts.json.{process}.part" for process in (ended.pid, os.getpid()))
-    other = tmp_path / f".others.json.{ended.pid}.part"
-    for one in (dead, living, other):
-        one.write_text("{")
-    remove_unfinished(path, shared=True)
+def part(folder: Path, name: str, process: int, machine: str | None = None) -> Path:
+    """What a process has begun to write beside a file."""
+    seen: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: process)
+        if machine is not None:
+            patch.setattr(os, "uname", lambda: SimpleNamespace(nodename=machine))
+        patch.setattr(os, "replace", lambda aside, _: seen.append(str(aside)))
+        write_text(folder / name, "{")
+    aside = Path(seen[0])
+    aside.write_text("{")
+    return aside
+
+
+@pytest.fixture
+def ended() -> int:
+    """The number of a process that is no more."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_what_a_dead_process_was_writing_is_removed_and_a_living_one_goes_on(
+    tmp_path: Path, ended: int
+) -> None:
+    dead, living = (part(tmp_path, "facts.json", process) for process in (ended, os.getpid()))
+    other = part(tmp_path, "others.json", ended)
+    remove_unfinished(tmp_path / "facts.json", shared=True)
     assert [one.exists() for one in (dead, living, other)] == [False, True, True]
-    remove_unfinished(path)
+    remove_unfinished(tmp_path / "facts.json")
     assert [one.exists() for one in (dead, living, other)] == [False, False, True]
+
+
+def test_what_another_machine_is_writing_is_left_to_it(tmp_path: Path, ended: int) -> None:
+    here = part(tmp_path, "facts.json", ended)
+    there = part(tmp_path, "facts.json", ended, "node-b.cluster.internal")
+    assert here != there, "two machines may give their processes the same numbers"
+    old = part(tmp_path, "facts.json", os.getpid(), "node-c")
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    remove_unfinished(tmp_path / "facts.json", shared=True)
+    assert [one.exists() for one in (here, there, old)] == [False, True, False]
+
+
+def test_parts_of_a_file_with_signs_in_its_name(tmp_path: Path, ended: int) -> None:
+    signs, plain = part(tmp_path, "a[1].json", ended), part(tmp_path, "a1.json", ended)
+    remove_unfinished(tmp_path / "a[1].json", shared=True)
+    assert [signs.exists(), plain.exists()] == [False, True]

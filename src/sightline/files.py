@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sightline.errors import DataError
+
+# Seconds after which a file counts as left behind that a process of another machine has begun: writing takes seconds.
+_ABANDONED = 3600
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, errors: str = "strict") -> Path:
@@ -31,7 +37,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     """`write_text` for any content."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{_writer()}.part")
     try:
         with aside.open("wb") as file:
             file.write(content)
@@ -49,12 +55,29 @@ def remove_unfinished(path: str | os.PathLike[str], *, shared: bool = False) -> 
 
     Args:
         path: the file that was to be written.
-        shared: other processes of this machine may be writing it, too: what living ones are at stays.
+        shared: other processes may be writing it, too, on other machines as well: what living ones are at stays. Of
+            another machine that is what is younger than an hour, as nobody here knows which of its processes live.
     """
     path = Path(path)
-    for aside in path.parent.glob(f".{path.name}.*.part"):
-        if not (shared and _is_alive(int(aside.suffixes[-2][1:]))):
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if not (shared and _is_written(aside)):
             aside.unlink(missing_ok=True)
+
+
+def _writer() -> str:
+    """This process among those of all machines that see a folder: ``MACHINE-PROCESS``."""
+    # A name of a machine may be long and have dots in it.
+    return f"{zlib.crc32(os.uname().nodename.encode()):08x}-{os.getpid()}"
+
+
+def _is_written(aside: Path) -> bool:
+    machine, _, process = aside.suffixes[-2][1:].partition("-")
+    if machine == _writer().partition("-")[0]:
+        return _is_alive(int(process))
+    try:
+        return time.time() - aside.stat().st_mtime < _ABANDONED
+    except FileNotFoundError:  # its writer is done with it
+        return True
 
 
 def _is_alive(process: int) -> bool:
@@ -113,7 +136,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise DataError(f"{path} is there already; name a new folder")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{_writer()}.part")
     try:
         aside.mkdir(parents=True)
     except OSError as error:
