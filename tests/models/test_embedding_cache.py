@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +169,121 @@ def test_mistakes(tiny_encoder: Callable[[str], Encoder], tmp_path: Path) -> Non
 
 def test_what_a_killed_process_has_left_is_removed(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     encoder = CachedEncoder(loaded(tiny("bert")), tmp_path)
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    left = tmp_path / f".{encoder.entry('query')}.json.{ended.pid}.part"
+    left = tmp_path / f".{encoder.entry('query')}.json.4194304.part"
     left.write_text("{")
+    os.utime(left, (0, 0))
     encoder.encode_query(TEXTS)
     assert not left.exists()
     assert (tmp_path / f"{encoder.entry('query')}.json").exists()
+
+
+class Meeting:
+    """Processes that are threads: one of `Peers`, who notes when all of them met."""
+
+    def __init__(
+        self, rank: int, size: int, meet: threading.Barrier, told: list[Any], seen: list[str]
+    ) -> None:
+        self.rank, self.size, self._meet, self._told, self._seen = rank, size, meet, told, seen
+
+    def exchange(self, value: Any, what: str) -> list[Any]:
+        self._told[self.rank] = value
+        self._meet.wait(30)
+        found = list(self._told)
+        self._meet.wait(30)
+        if self.rank == 0:
+            self._seen.append(what)
+        return found
+
+    @contextmanager
+    def together(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.exchange(str(error), what)
+            raise
+        failed = [one for one in self.exchange(None, what) if one is not None]
+        if failed:
+            raise DataError(f"another failed while {what}: {failed[0]}")
+
+
+def among(size: int, work: Callable[[Meeting], Any]) -> tuple[list[Any], list[str]]:
+    """What each of some peers makes or raises, and what they met for."""
+    meet, told, seen = threading.Barrier(size), [None] * size, []  # type: ignore[var-annotated]
+
+    def run(rank: int) -> Any:
+        try:
+            return work(Meeting(rank, size, meet, told, seen))
+        except (DataError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(run, range(size))), seen
+
+
+PAGES = [f"page {number} " + "of the report " * (number % 5) for number in range(14)]
+EMBEDDING = "embedding for role 'document'"
+
+
+def test_peers_meet_after_every_round_and_share_what_is_left(
+    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank waits for the others no longer than a chunk takes, and what a stopped run has left is shared by all."""
+    monkeypatch.setattr(embedding_cache, "TEXTS", 2)  # seven chunks
+    encoders = [loaded(tiny("bert")) for _ in range(2)]
+    told: list[list[int]] = [[], []]
+
+    def work(peers: Meeting) -> StoredVectors:
+        cached = CachedEncoder(encoders[peers.rank], tmp_path / "shared", peers=peers)
+        return cached.encode_document(PAGES, lambda done, _: told[peers.rank].append(done))
+
+    alone = CachedEncoder(encoders[0], tmp_path / "alone").encode_document(PAGES)
+    part = CachedEncoder(encoders[0], tmp_path / "shared")
+    part.encode_document([*PAGES[:2], *PAGES[4:6]])  # chunks 0 and 2, both of which would be the first one's
+    described = (tmp_path / "shared" / f"{part.entry('document')}.json").stat().st_mtime_ns
+    counted = Counted(monkeypatch)
+    found, seen = among(2, work)
+    assert all(torch.equal(values(one), values(alone)) for one in found)
+    assert counted.items == 10
+    assert seen.count(EMBEDDING) == 3  # rounds of the five chunks that are left
+    for one, stops in zip(told, ([4, 10, 14], [8, 12]), strict=True):
+        assert [
+            stop for number, stop in enumerate(one) if stop in stops and stop not in one[:number]
+        ] == stops
+        assert one[-1] == 14
+    assert (tmp_path / "shared" / f"{part.entry('document')}.json").stat().st_mtime_ns == described
+
+
+def test_what_a_peer_fails_in_the_others_hear_after_the_round(
+    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding_cache, "TEXTS", 2)
+    encoders = [loaded(tiny("bert")) for _ in range(2)]
+    inner = Encoder.encode
+    embedded: list[str] = []
+
+    def encode(encoder: Encoder, inputs: Any, **options: Any) -> Any:
+        if encoder is encoders[1]:
+            raise ValueError("damaged")
+        embedded.extend(str(one) for one in inputs)
+        return inner(encoder, inputs, **options)
+
+    def work(peers: Meeting) -> StoredVectors:
+        return CachedEncoder(encoders[peers.rank], tmp_path, peers=peers).encode_document(PAGES)
+
+    monkeypatch.setattr(Encoder, "encode", encode)
+    found, seen = among(2, work)
+    assert found == [f"DataError: another failed while {EMBEDDING}: damaged", "ValueError: damaged"]
+    assert seen.count(EMBEDDING) == 1
+    assert len(embedded) == 2, "one chunk, and none after the others had failed"
+
+
+def test_one_process_alone_describes_the_vectors(
+    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks of several machines would else take each other's half-written file for that of a dead process."""
+    encoders = [loaded(tiny("bert")) for _ in range(2)]
+    wrote: list[str] = []
+    monkeypatch.setattr(embedding_cache, "write_json", lambda path, _: wrote.append(path.name))
+    entry = CachedEncoder(encoders[0], tmp_path).entry("document")
+    among(2, lambda peers: CachedEncoder(encoders[peers.rank], tmp_path, peers=peers).encode_document(PAGES))
+    assert wrote == [f"{entry}.json"]

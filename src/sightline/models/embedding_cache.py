@@ -6,18 +6,20 @@ models never share an entry, whatever they are called.
 
 Items are embedded a chunk at a time, and a chunk is written as a whole: what a killed process had finished is not
 done again, and, as chunks are cut by the order of the items alone, the vectors are those of an uninterrupted run, to
-the last bit. Several processes that share the work take turns with the chunks, so theirs are the same vectors, too.
+the last bit. Several processes that share the work take the chunks by rounds, one each, so theirs are the same
+vectors, too. After each round they meet: what one of them fails in the others hear at once, and none of them waits
+longer than a chunk takes, however long all of them take.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sightline import __version__
 from sightline.errors import DataError
@@ -35,6 +37,7 @@ VERSION = 1  # of the files and of what this module leaves out of a name
 TEXTS, MEDIA = 2048, 256
 
 Progress = Callable[[int, int], None]
+Value = TypeVar("Value")
 
 
 class Peers(Protocol):
@@ -48,6 +51,10 @@ class Peers(Protocol):
     @property
     def size(self) -> int:
         """How many there are."""
+        ...
+
+    def exchange(self, value: Value, what: str) -> list[Value]:
+        """The value of each of them, on all."""
         ...
 
     def together(self, what: str) -> AbstractContextManager[None]:
@@ -120,21 +127,16 @@ class CachedEncoder:
             raise DataError("there is nothing to embed")
         items = list(items_of(list(inputs), self.encoder.modalities).stream)
         keys = [_key(item) for item in items]
-        with self._together(f"embedding for role {role!r}"):
-            file = VectorFile(self.folder / f"{self.entry(role)}.vectors")
-            try:
-                self._embed(file, items, keys, role, progress)
-            except BaseException:
-                file.close()
-                raise
-        try:
+        with ExitStack() as held:
+            with self._together("opening the file of vectors"):
+                file = held.enter_context(closing(VectorFile(self.folder / f"{self.entry(role)}.vectors")))
+                self._tell(self.entry(role), role)
+            self._embed(file, items, keys, role, progress)
             if self.peers is not None:
                 self._collect(file, keys)
-                if progress is not None:
-                    progress(len(items), len(items))
+            if progress is not None:
+                progress(len(items), len(items))
             return file.vectors(keys)
-        finally:
-            file.close()
 
     def _together(self, what: str) -> AbstractContextManager[None]:
         return nullcontext() if self.peers is None else self.peers.together(what)
@@ -158,32 +160,42 @@ class CachedEncoder:
         role: str,
         progress: Progress | None,
     ) -> None:
-        """Adds what is missing of this process's chunks to the file."""
-        self._tell(self.entry(role), role)
-        rank, size = (0, 1) if self.peers is None else (self.peers.rank, self.peers.size)
+        """Adds what is missing to the file: this process its chunk of each round."""
         chunks = list(_chunks(items))
         first: dict[bytes, int] = {}  # an item that stands in several chunks belongs to the first of them
         for number, (start, stop) in enumerate(chunks):
             for key in keys[start:stop]:
                 first.setdefault(key, number)
-        for number, (start, stop) in list(enumerate(chunks))[rank::size]:
-            missing = {
-                key: item
-                for key, item in zip(keys[start:stop], items[start:stop], strict=True)
-                if key not in file and first[key] == number
-            }
-            if missing:
-                found = self.encoder.encode(
-                    list(missing.values()),
-                    role=role,
-                    token_budget=self.token_budget,
-                    bf16=self.bf16,
-                    token_pooling=self.token_pooling,
-                    show_progress=False if progress is None else _within(progress, start, len(items)),
-                )
-                file.add(list(missing), found)
-            if progress is not None:
-                progress(stop, len(items))
+        # What is there already is dealt out to nobody, so that all have work after a stop of one of them, too.
+        wanted = sorted({number for key, number in first.items() if key not in file})
+        rank, size = 0, 1
+        if self.peers is not None:
+            rank, size = self.peers.rank, self.peers.size
+            wanted = self.peers.exchange(wanted, "sharing what is to be embedded")[0]
+        for begin in range(0, len(wanted), size):
+            with self._together(f"embedding for role {role!r}"):
+                for number in wanted[begin : begin + size][rank : rank + 1]:
+                    start, stop = chunks[number]
+                    missing = {
+                        key: item
+                        for key, item in zip(keys[start:stop], items[start:stop], strict=True)
+                        if key not in file and first[key] == number
+                    }
+                    self._add(file, missing, role, progress and _within(progress, start, len(items)))
+                    if progress is not None:
+                        progress(stop, len(items))
+
+    def _add(self, file: VectorFile, missing: Mapping[bytes, Item], role: str, report: Report | None) -> None:
+        if missing:
+            found = self.encoder.encode(
+                list(missing.values()),
+                role=role,
+                token_budget=self.token_budget,
+                bf16=self.bf16,
+                token_pooling=self.token_pooling,
+                show_progress=report or False,
+            )
+            file.add(list(missing), found)
 
     def _facts(self, role: str) -> dict[str, Any]:
         return {
@@ -198,7 +210,7 @@ class CachedEncoder:
     def _tell(self, name: str, role: str) -> None:
         """Writes beside the vectors what they are, for people who look into the folder."""
         path = self.folder / f"{name}.json"
-        if path.exists():
+        if path.exists() or (self.peers is not None and self.peers.rank):
             return
         facts = {"model": self.encoder.name_or_path, **self._facts(role), "sightline": __version__}
         try:
