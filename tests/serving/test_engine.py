@@ -21,6 +21,7 @@ from sightline.serving.engine import Busy, Draining, Engine, TimedOut
 from sightline.types import MicroBatch
 from support import tiny_late
 from support.fixtures import TEXTS, many_texts
+from support.services import Held
 from support.tiny_rerankers import PAIRS, bert_scores
 
 # How far a component may differ between passes of other shapes, as a share of the vector's length where that is above
@@ -43,32 +44,19 @@ def running(encoder: Encoder | None, reranker: Reranker | None = None, **options
         engine.close()
 
 
-class Held:
-    """The model's thread, kept busy until it is let go: what is asked meanwhile waits in the queue."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._started, self._go = threading.Event(), threading.Event()
-        self._call = asyncio.ensure_future(engine.run(self._block))
-
-    def _block(self) -> None:
-        self._started.set()
-        assert self._go.wait(30)
-
-    async def begun(self) -> Held:
-        assert await asyncio.to_thread(self._started.wait, 30)
-        return self
-
-    async def release(self) -> None:
-        self._go.set()
-        await asyncio.wait([self._call])
-        self._call.exception()  # where the engine was closed meanwhile; asked for, so that nobody logs it later
-
-
 async def ask(coroutine: Any) -> asyncio.Task[Any]:
     """A task that has put its request into the queue."""
     task = asyncio.ensure_future(coroutine)
     await asyncio.sleep(0)
     return task
+
+
+async def answered_at(engine: Engine, items: list[str], role: str = "document") -> int:
+    """How many items had been embedded when the model's thread gave the answer; the loop may wake much later."""
+    future, counts = engine._ask_vectors(items, role, None), []
+    future.add_done_callback(lambda _: counts.append(engine.stats().embedded))
+    assert len((await asyncio.wrap_future(future)).rows) == len(items)
+    return counts[0]
 
 
 def failing_above(rows: int) -> Callable[[Any, Any], None]:
@@ -195,11 +183,10 @@ def test_a_query_does_not_wait_behind_a_large_request(tiny_encoder: Callable[[st
     async def race(engine: Engine) -> int:
         held = await Held(engine).begun()
         bulk = await ask(engine.embed(many_texts(300)))
-        query = await ask(engine.embed(["which pump?"], role="query"))
+        query = await ask(answered_at(engine, ["which pump?"], "query"))
         await held.release()
-        await query
-        before = engine.stats().embedded
         assert (await bulk).shape == (300, 32)
+        before: int = await query
         return before
 
     with running(tiny_encoder("bert"), token_budget=64) as engine:
@@ -211,16 +198,9 @@ def test_two_large_requests_take_turns(tiny_encoder: Callable[[str], Encoder]) -
 
     async def race(engine: Engine) -> list[int]:
         held = await Held(engine).begun()
-        ends: list[int] = []
-
-        async def noted(part: list[str]) -> None:
-            await engine.embed(part)
-            ends.append(engine.stats().embedded)
-
-        tasks = [await ask(noted(part)) for part in (texts[:200], texts[200:])]
+        tasks = [await ask(answered_at(engine, part)) for part in (texts[:200], texts[200:])]
         await held.release()
-        await asyncio.gather(*tasks)
-        return ends
+        return await asyncio.gather(*tasks)
 
     with running(tiny_encoder("bert"), token_budget=64) as engine:
         assert min(asyncio.run(race(engine))) > 300, "the first was served alone"
@@ -338,13 +318,14 @@ def test_work_behind_cancelled_work_is_prepared(tiny_encoder: Callable[[str], En
 def test_a_request_out_of_time_is_dropped(tiny_encoder: Callable[[str], Encoder]) -> None:
     async def too_slow(engine: Engine) -> None:
         held = await Held(engine).begun()
+        engine.timeout_s = 0.05  # only now: the call that holds the model has all the time it needs
         with pytest.raises(TimedOut, match=r"within 0\.05 s"):
             await engine.embed(["a"])
         with pytest.raises(TimedOut):
             await asyncio.to_thread(engine.embedded_now, ["b"])
         await held.release()
 
-    with running(tiny_encoder("bert"), timeout_s=0.05) as engine:
+    with running(tiny_encoder("bert")) as engine:
         asyncio.run(too_slow(engine))
         engine.timeout_s = 30
         engine.embedded_now(["c"])

@@ -83,10 +83,10 @@ def test_it_says_what_it_serves_and_drains(saved: SearchIndex) -> None:
         with socket.create_connection((place.host, place.port or 80), timeout=30) as connection:
             head = (
                 "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                f"Authorization: Bearer the-key-of-this-test\r\nContent-Length: {len(body)}\r\n\r\n"
+                f"Authorization: Bearer the-key-of-this-test\r\nContent-Length: {len(body)}\r\n"
             )
-            connection.sendall(head.encode() + body[:5])
-            time.sleep(0.3)
+            _begin(connection, head)
+            connection.sendall(body[:5])
             process.send_signal(signal.SIGTERM)
             _until_refused(place)
             connection.sendall(body[5:])
@@ -110,8 +110,8 @@ def test_a_second_signal_ends_it_at_once(small_index: SearchIndex, small_encoder
         time.sleep(0.01)
     place = httpx.URL(f"http://127.0.0.1:{listening.getsockname()[1]}")
     with socket.create_connection((place.host, place.port or 80)) as connection:
-        connection.sendall(b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
-        time.sleep(0.1)
+        _begin(connection, "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n")
+        connection.sendall(b"{")
         server.handle_exit(signal.SIGTERM, None)
         _until_refused(place)
         assert service.draining
@@ -145,6 +145,18 @@ def _keys(folder: Path) -> Path:
     file = folder / "keys.txt"
     file.write_text("the-key-of-this-test\n")
     return file
+
+
+def _begin(connection: socket.socket, head: str) -> None:
+    """Sends the head of a request, and waits until the service asks for its body: it has the request then."""
+    connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+    connection.settimeout(60)
+    said = b""
+    while not said.endswith(b"\r\n\r\n"):
+        piece = connection.recv(1)
+        assert piece, said
+        said += piece
+    assert said.startswith(b"HTTP/1.1 100"), said
 
 
 def _until_refused(place: httpx.URL) -> None:

@@ -1,7 +1,12 @@
-"""A small service: an index of pages with images, a tiny model of texts and images, and a server on a free port."""
+"""A small service: an index of pages with images, a tiny model of texts and images, and a server on a free port.
+
+And what holds its model, for tests of what happens meanwhile.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +30,7 @@ DOCUMENTS = {
 PAGES = 4
 SIZE = (120, 160)
 
-__all__ = ["DOCUMENTS", "PAGES", "SIZE", "make_index", "page_records", "running", "service_of"]
+__all__ = ["DOCUMENTS", "PAGES", "SIZE", "Held", "make_index", "page_records", "running", "service_of"]
 
 
 def page_records(folder: Path) -> list[PageRecord]:
@@ -60,3 +65,24 @@ def service_of(
     feedback, source = settings.pop("feedback_store", None), settings.pop("source", None)
     engine = Engine(encoder, reranker)
     return Service(Settings(**settings), Served.of(index, engine), source=source, feedback=feedback)
+
+
+class Held:
+    """The model's thread, kept busy until it is let go: what is asked meanwhile waits in the queue."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._started, self._go = threading.Event(), threading.Event()
+        self._call = asyncio.ensure_future(engine.run(self._block))
+
+    def _block(self) -> None:
+        self._started.set()
+        assert self._go.wait(30)
+
+    async def begun(self) -> Held:
+        assert await asyncio.to_thread(self._started.wait, 30)
+        return self
+
+    async def release(self) -> None:
+        self._go.set()
+        await asyncio.wait([self._call])
+        self._call.exception()  # where the engine was closed meanwhile; asked for, so that nobody logs it later
