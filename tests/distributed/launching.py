@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch.distributed import TCPStore
 
 TESTS = Path(__file__).parents[1]
 
@@ -28,13 +29,15 @@ def launch(
     timeout: float = 240,
     environment: Mapping[str, str] | None = None,
 ) -> list[Ended]:
-    """Runs ``tests/distributed/<script>`` as ``ranks`` processes; those still running after ``timeout`` fail."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Runs ``tests/distributed/<script>`` as ``ranks`` processes; those still running after ``timeout`` fail.
+
+    The store by which they meet is held here, on a port that is ours from the start, as torchrun does.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(ranks),
         "OMP_NUM_THREADS": "1",
