@@ -8,14 +8,15 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from sightline.documents import store
+from sightline.documents import pool, store
 from sightline.documents.dataset import Dataset
 from sightline.documents.ingest import ingest
 from sightline.documents.records import IngestSettings
@@ -161,12 +162,20 @@ def test_lost_images_are_made_again(folder, tmp_path):
     assert contents(out) == first
 
 
+# It never comes to its end: whoever starts it stops it long before.
 SLOW_RUN = """
 import sys, time
 from sightline.documents.ingest import ingest
 from sightline.documents.records import IngestSettings
-ingest(sys.argv[1], sys.argv[2], settings=IngestSettings(pixels=40_000, ocr="none"), workers=2,
-       on_document=lambda record: time.sleep(0.05))
+
+seen = []
+
+def slowly(record):
+    seen.append(record)
+    time.sleep(0.05 if len(seen) < 9 else 5)
+
+settings = IngestSettings(pixels=40_000, ocr="none")
+ingest(sys.argv[1], sys.argv[2], settings=settings, workers=2, on_document=slowly)
 """
 
 
@@ -203,42 +212,66 @@ def test_killed_run_goes_on_and_ends_the_same(make_pdf, tmp_path):
         time.sleep(0.05)
 
 
-def test_page_that_hangs_is_left_out(raw_pdf, slow_page, tmp_path):
+class SlowClock:
+    """Stands still unless every reader at work is on a page that hangs: good pages have all the time they need."""
+
+    def __init__(self, hanging: Collection[tuple[str, int]]) -> None:
+        self._hanging = hanging
+        self._passed, self._since = 0.0, None
+
+    def monotonic(self) -> float:
+        return self._passed + (0.0 if self._since is None else time.monotonic() - self._since)
+
+    def look_at(self, workers: Iterable[pool._Worker]) -> None:
+        tasks = [worker.task for worker in workers if worker.task is not None]
+        hang = [bool(task.count) and (task.document, task.next_page) in self._hanging for task in tasks]
+        self._passed, self._since = self.monotonic(), time.monotonic() if hang and all(hang) else None
+
+
+def when_heard(monkeypatch: pytest.MonkeyPatch, look: Callable[..., None]) -> None:
+    """Calls ``look`` with the supervisor, the worker and the kind of its answer, once that has been heard."""
+    heard = pool._Supervisor._hear
+
+    def hear(supervisor: Any, worker: Any, answer: dict[str, Any]) -> Iterator[Any]:
+        kind = answer["kind"]
+        yield from heard(supervisor, worker, answer)
+        look(supervisor, worker, kind)
+
+    monkeypatch.setattr(pool._Supervisor, "_hear", hear)
+
+
+def test_page_that_hangs_is_left_out(raw_pdf, slow_page, tmp_path, monkeypatch):
     page, forms = slow_page
     good = ("0 0 100 100", "0 0 50 50 re f", "")
     raw_pdf(tmp_path / "in" / "one.pdf", [good, page, good], forms)
     raw_pdf(tmp_path / "in" / "two.pdf", [page, good, page, good], forms)
     raw_pdf(tmp_path / "in" / "fine.pdf", [good])
-    settings = IngestSettings(pixels=40_000, page_seconds=1.0, ocr="none")
+    settings = IngestSettings(pixels=40_000, page_seconds=0.5, ocr="none")
+    clock = SlowClock([("one.pdf", 1), ("two.pdf", 0), ("two.pdf", 2)])
+    monkeypatch.setattr(pool, "time", clock)
+    when_heard(monkeypatch, lambda supervisor, *_: clock.look_at(supervisor.workers))
     report = ingest(tmp_path / "in", tmp_path / "out", settings=settings, workers=2)
-    assert report.refusals == ("two.pdf: page 2 (counted from 0) took longer than 1 s",)
+    assert report.refusals == ("two.pdf: page 2 (counted from 0) took longer than 0.5 s",)
     (partial,) = report.partial
-    assert (partial.document, partial.error) == ("one.pdf", "page 1 (counted from 0) took longer than 1 s")
+    assert (partial.document, partial.error) == ("one.pdf", "page 1 (counted from 0) took longer than 0.5 s")
     pages = [page.page_id for page in Dataset.load(tmp_path / "out").pages]
     assert pages == ["fine.pdf#p0", "one.pdf#p0", "one.pdf#p2"]
 
 
-def test_crash_of_a_reader_costs_one_file(make_pdf, raw_pdf, slow_page, tmp_path):
+def test_crash_of_a_reader_costs_one_file(make_pdf, raw_pdf, slow_page, tmp_path, monkeypatch):
     page, forms = slow_page
     raw_pdf(tmp_path / "in" / "fatal.pdf", [page], (*forms, "x" * 100_000))  # the largest: it comes first
     for number in range(3):
         make_pdf(tmp_path / "in" / f"{number}.pdf", ["fine"])
     before = set(readers_of(os.getpid()))
 
-    def kill_reader() -> None:
-        started = time.monotonic()
-        while time.monotonic() < started + 30:
-            for reader in set(readers_of(os.getpid())) - before:
-                ticks = Path(f"/proc/{reader}/stat").read_text().rpartition(")")[2].split()[11]
-                if int(ticks) > 100:  # a second of work: it is in the middle of the page
-                    os.kill(reader, signal.SIGSEGV)
-                    return
-            time.sleep(0.05)
+    def kill_reader(_: Any, worker: pool._Worker, kind: str) -> None:
+        # It has counted the pages and goes on with the first.
+        if kind == "count" and (worker.task.document, worker.task.next_page) == ("fatal.pdf", 0):
+            os.kill(worker.child.process.pid, signal.SIGSEGV)
 
-    killer = threading.Thread(target=kill_reader)
-    killer.start()
+    when_heard(monkeypatch, kill_reader)
     report = ingest(tmp_path / "in", tmp_path / "out", settings=SMALL, workers=1)
-    killer.join()
     assert report.refusals == ("fatal.pdf: page 0 (counted from 0) crashed its reader (signal SIGSEGV)",)
     assert report.documents == 3
     assert set(readers_of(os.getpid())) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -460,7 +462,12 @@ def test_killed_five_times_and_byte_identical_to_a_run_that_was_not(root, texts,
     whole = Path(shutil.copytree(root, tmp_path / "whole"))
     random_delays = random.Random(5)
 
+    # Requests from this number on are held, so that a process that is to be killed cannot end before.
+    held_from, go = math.inf, threading.Event()
+
     def unhurried(seen: Seen) -> Reply:
+        if seen.number >= held_from:
+            go.wait(60)
         return Reply(completion(server.good(seen)), delay=0.03)
 
     with ChatServer(texts, unhurried) as server:
@@ -468,16 +475,21 @@ def test_killed_five_times_and_byte_identical_to_a_run_that_was_not(root, texts,
         assert process.communicate()[1].startswith("Page images are sent to http://127.0.0.1")
         assert process.returncode == 0
         asked = len(server.seen)
+    assert 5 * asked // 7 + 3 < asked, "the fifth is killed before the last request"
     with ChatServer(texts, unhurried) as server:
         for kill in range(1, 6):
+            go.clear()
+            held_from = kill * asked // 7 + 3
             process = command(root, server)
-            while len(server.seen) < kill * asked // 7 and process.poll() is None:
+            while len(server.seen) < held_from - 3 and process.poll() is None:
                 time.sleep(0.005)
             time.sleep(random_delays.uniform(0, 0.05))
             process.send_signal(signal.SIGKILL)
             process.communicate()
+            go.set()
             assert process.returncode == -signal.SIGKILL
             assert Dataset.load(root).all_questions == ()
+        held_from = math.inf
         before = len(server.seen)
         process = command(root, server, "--json")
         told = json.loads(process.communicate()[0])
