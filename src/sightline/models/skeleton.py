@@ -25,6 +25,7 @@ def encoder_shape(
     model_kwargs: Mapping[str, Any] | None = None,
     processor_kwargs: Mapping[str, Any] | None = None,
     prompts: Mapping[str, str] | None = None,
+    default_prompt_name: str | None = None,
     multi_vector: bool | int = False,
     trust_remote_code: bool = False,
     revision: str | None = None,
@@ -35,8 +36,8 @@ def encoder_shape(
 
     Args:
         name_or_path: folder, or name on the Hub; of that the weights are fetched all the same.
-        dtype, model_kwargs, processor_kwargs, prompts, multi_vector, trust_remote_code, revision: as
-            `Encoder.from_pretrained`.
+        dtype, model_kwargs, processor_kwargs, prompts, default_prompt_name, multi_vector, trust_remote_code, revision:
+            as `Encoder.from_pretrained`.
 
     Raises:
         CheckpointError: as `Encoder.from_pretrained`, as far as it shows without weights.
@@ -48,7 +49,7 @@ def encoder_shape(
     encoder = Encoder(
         checkpoint.parts,
         prompts=checkpoint.facts.prompts | dict(prompts or {}),
-        default_prompt_name=checkpoint.facts.default_prompt_name,
+        default_prompt_name=default_prompt_name or checkpoint.facts.default_prompt_name,
         similarity_fn_name=checkpoint.facts.similarity_fn_name,
         truncate_dim=checkpoint.facts.truncate_dim,
     )

@@ -224,8 +224,19 @@ def shape_of(recipe: Recipe) -> Encoder:
     config = recipe.model
     if config.routes:
         routes = {name: encoder_shape(path, **options) for name, path in config.routes.items()}
-        return Encoder.from_routes(routes, dim=config.dim, fusion=config.fusion, prompts=config.prompts)
-    return encoder_shape(config.name, multi_vector=config.multi_vector, **options)
+        return Encoder.from_routes(
+            routes,
+            dim=config.dim,
+            fusion=config.fusion,
+            prompts=config.prompts,
+            default_prompt_name=config.default_prompt_name,
+        )
+    return encoder_shape(
+        config.name,
+        multi_vector=config.multi_vector,
+        default_prompt_name=config.default_prompt_name,
+        **options,
+    )
 
 
 def stopping(recipe: Recipe, diagnosis: Diagnosis) -> str:
