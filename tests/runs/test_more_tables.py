@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from sightline.config.load import load_recipe, recipe_from
 from sightline.errors import ConfigError, DataError
+from sightline.evaluation.retrieval import RetrievalEvaluator
 from sightline.evaluation.saved import read_results
 from sightline.models.encoder import Encoder
 from sightline.models.reranker import Reranker
+from sightline.runs.first_search import first_search
 from sightline.runs.further import further_materials
+from sightline.runs.material import material_of
+from sightline.runs.rerankers import RerankerSubject
 from sightline.runs.train import run_recipe
+from sightline.training.distributed import ALONE
 from support import tiny_rerankers
 from support.adapted import trained
 
@@ -176,10 +182,76 @@ def test_what_a_reranker_cannot_train_is_refused_in_every_loss(table: dict[str, 
 
 
 def test_the_default_prompt_of_a_recipe_is_the_model_s(table: dict[str, Any]) -> None:
+    from sightline.runs.check import shape_of
     from sightline.runs.encoders import load_encoder
 
     table["model"] |= {"prompts": {"ask": "Ask: "}, "default_prompt_name": "ask"}
-    assert load_encoder(recipe_from(table)).prompt_for(None) == "Ask: "
+    for load in (load_encoder, shape_of):
+        assert load(recipe_from(table)).prompt_for(None) == "Ask: "
+
+
+def test_routes_with_default_prompts_of_their_own(
+    table: dict[str, Any], tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from sightline.runs.check import shape_of
+    from sightline.runs.encoders import load_encoder
+
+    prompts = {"query": "Ask: ", "document": "Page: "}
+    routes = {}
+    for route, name, default in (("text", "bert", "query"), ("image", "vit", "document")):
+        encoder = Encoder.from_pretrained(
+            tiny(name), device="cpu", prompts=prompts, default_prompt_name=default
+        )
+        encoder.save_pretrained(tmp_path / route, verify=False)
+        routes[route] = str(tmp_path / route)
+    table["model"] = {"routes": routes, "dim": 16, "device": "cpu"}
+    for load in (load_encoder, shape_of):
+        with pytest.raises(ConfigError, match="default_prompt_name"):
+            load(recipe_from(table))
+    table["model"]["default_prompt_name"] = "query"
+    for load in (load_encoder, shape_of):
+        assert load(recipe_from(table)).prompt_for(None) == "Ask: "
+
+
+def test_prompts_of_a_table_go_by_its_columns_without_the_label(table: dict[str, Any]) -> None:
+    table["more"]["similar"] |= {"columns": ["score", "a", "b"], "evaluation": {"split": "train"}}
+    table["training"]["prompts"] = {"similar": {"a": "A: ", "b": "B: "}}
+    found = further_materials(recipe_from(table))["similar"].evaluator("")
+    assert (found.query_options["prompt"], found.document_options["prompt"]) == ("A: ", "B: ")
+
+
+def test_a_new_head_is_that_of_the_seed(table: dict[str, Any], tiny: Callable[[str], Path]) -> None:
+    plan = recipe_from(
+        table
+        | {"model": {"name": str(tiny("bert")), "kind": "reranker", "device": "cpu"}, "more": {}}
+        | {"data": table["data"] | {"negatives": 2}, "loss": {"name": "binary_cross_entropy"}}
+    )
+    material, heads = material_of(plan), []
+    for number, seed in enumerate((3, 3, 4)):
+        torch.manual_seed(number)
+        model = RerankerSubject(plan, material, seed=seed).model
+        heads.append({name: one for name, one in model.named_parameters() if "classifier" in name})
+    assert heads[0]
+    torch.testing.assert_close(heads[1], heads[0], atol=0, rtol=0)
+    assert any(not torch.equal(one, heads[0][name]) for name, one in heads[2].items())
+
+
+def test_ranks_share_a_retriever_s_search(table: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    material, given = material_of(recipe_from(table)), []
+    evaluate = RetrievalEvaluator.evaluate
+
+    def noted(self: RetrievalEvaluator, encoder: Any, ranks: Any = None) -> Any:
+        given.append(ranks)
+        return evaluate(self, encoder, ranks)
+
+    monkeypatch.setattr(RetrievalEvaluator, "evaluate", noted)
+    found = [
+        first_search(material, 2, retriever=table["model"]["name"], device="cpu", seed=0, ranks=ranks)
+        for ranks in (None, ALONE)
+    ]
+    assert given == [None, ALONE]
+    assert found[0] == found[1]
+    assert {len(pages) for pages in found[0].run.values()} == {2}
 
 
 def test_token_vectors_are_not_cut_on_saving_which_is_said_first(

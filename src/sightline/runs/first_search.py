@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def first_search(
         retriever: folder or name of an embedding model.
         device: where it runs.
         seed: of what is drawn.
-        ranks: all of them call it and are given the same; rank 0 alone searches.
+        ranks: all of them call it, share the work and are given the same.
 
     Raises:
         CheckpointError: there is no such model.
@@ -53,25 +54,20 @@ def first_search(
     """
     if retriever is None:
         return FirstSearch(material.first_search(depth, seed=seed), material.first_search_told)
-    if ranks is None:
-        run = _found(material, depth, retriever, device)
-    else:
-        run = ranks.from_main(
-            lambda: _found(material, depth, retriever, device), "searching with the retriever"
-        )
-    return FirstSearch(run, f"the best of {retriever}")
+    return FirstSearch(_found(material, depth, retriever, device, ranks), f"the best of {retriever}")
 
 
-def _found(material: Material, depth: int, retriever: str, device: str | None) -> Run:
+def _found(material: Material, depth: int, retriever: str, device: str | None, ranks: Ranks | None) -> Run:
     from sightline.evaluation.retrieval import RetrievalEvaluator
     from sightline.models.encoder import Encoder
 
-    encoder = Encoder.from_pretrained(retriever, device=device)
-    material.check(encoder)
+    with nullcontext() if ranks is None else ranks.together("loading the retriever"):
+        encoder = Encoder.from_pretrained(retriever, device=device)
+        material.check(encoder)
     asked = material.evaluator(material.views[0])
     options = asked.query_options, asked.document_options
     evaluator = RetrievalEvaluator(
         asked.queries, asked.corpus, asked.relevant, keep=depth,
         query_options=options[0], document_options=options[1],
     )  # fmt: skip
-    return {qid: dict(found) for qid, found in evaluator.evaluate(encoder).top.items()}
+    return {qid: dict(found) for qid, found in evaluator.evaluate(encoder, ranks).top.items()}

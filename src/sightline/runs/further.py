@@ -64,5 +64,8 @@ def _prompts(recipe: Recipe, name: str, columns: list[str]) -> tuple[str | None,
     if isinstance(given, str):
         return given, given
     if isinstance(given, Mapping):
-        return tuple((*(given.get(column) for column in columns), None, None)[:2])  # type: ignore[return-value]
+        from sightline.training.rows import TARGET_COLUMNS
+
+        asked = [column for column in columns if column not in TARGET_COLUMNS]
+        return tuple((*(given.get(column) for column in asked), None, None)[:2])  # type: ignore[return-value]
     return None, None

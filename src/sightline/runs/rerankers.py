@@ -17,6 +17,7 @@ from sightline.runs.further import further_materials
 from sightline.runs.losses import build_loss, fits, inherited_options
 from sightline.runs.material import Material
 from sightline.runs.more import FIRST, with_losses, with_rows
+from sightline.training.seeds import seeded
 
 if TYPE_CHECKING:
     from sightline.evaluation.retrieval import RetrievalEvaluator
@@ -31,7 +32,8 @@ class RerankerSubject:
         self.recipe, self.material, self._seed, self._ranks = recipe, material, seed, ranks
         _check_settings(recipe)
         self.further = further_materials(recipe)
-        self.model = load_reranker(recipe)
+        with seeded(seed):  # a head may be new
+            self.model = load_reranker(recipe)
         for one in (material, *self.further.values()):
             one.check(self.model)
         lora.add_adapter(recipe, self.model, seed=seed)
