@@ -200,6 +200,10 @@ RUNS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         lambda: {"a": unlike(12, "left"), "b": unlike(16, "right")},
         {"multi_dataset_batch_sampler": "round_robin"},
     ),
+    "a prompt for a column": (lambda: unlike(29, "left"), {"prompts": {"query": "find: "}}),
+    "a prompt for a dataset": (
+        lambda: {"a": unlike(12, "left"), "b": unlike(16, "right")}, {"prompts": {"a": "find: "}},
+    ),
 }  # fmt: skip
 
 
@@ -208,7 +212,10 @@ def test_every_step_of_an_encoder_s_run(case: str, still: str, tmp_path: Path) -
     make, options = RUNS[case]
     found = []
     for room in (compat, THEIRS):
-        model = room.SentenceTransformer(still, device="cpu")
+        # A model's own prompts are for those who search.
+        model = room.SentenceTransformer(
+            still, device="cpu", prompts={"query": "ask: ", "document": "page: "}
+        )
         args = arguments(room, tmp_path, per_device_train_batch_size=6, **options)
         loss = room.MultipleNegativesRankingLoss(model)
         trainer = room.SentenceTransformerTrainer(model, args, make(), loss=loss)

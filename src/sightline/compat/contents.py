@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from sightline.errors import InputError
 from sightline.inputs.hashing import part_key
+from sightline.inputs.parse import plain
 from sightline.training.rows import Rows
 
 _PLAIN = (str, int, float, bool, bytes, type(None), np.integer, np.floating, np.bool_)
@@ -36,13 +38,18 @@ class Contents:
 
     def __getitem__(self, place: int) -> set[int]:
         if not self._known_N[place]:
-            _, row = self._rows[self._usable[place]]
-            self._hashes_NC[place] = [_number(row[column]) for column in self._columns]
+            number, row = self._rows[self._usable[place]]
+            for index, column in enumerate(self._columns):
+                try:
+                    self._hashes_NC[place, index] = _number(row[column])
+                except InputError:  # it equals nothing; who reads the row tells of it, or leaves it out
+                    self._hashes_NC[place, index] = _number(f"{number} {column} cannot be read")
             self._known_N[place] = True
         return set(self._hashes_NC[place].tolist())
 
 
 def _number(value: Any) -> int:
+    value = plain(value, None)
     text = str(value) if isinstance(value, _PLAIN) else _text(value)
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
@@ -50,6 +57,7 @@ def _number(value: Any) -> int:
 
 def _text(value: Any) -> str:
     """What is equal for equal contents: media count by their bytes or pixels, wherever they come from."""
+    value = plain(value, None)
     if isinstance(value, _PLAIN):
         return repr(value)
     if isinstance(value, (list, tuple)):

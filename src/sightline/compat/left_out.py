@@ -32,7 +32,7 @@ INSTEAD = {
     "semantic_search": "sightline.Searcher searches an index; model.similarity compares vectors in memory",
     "export_dynamic_quantized_onnx_model": "`sightline export --onnx --int8` writes one",
     "StaticEmbedding": "Sightline trains transformers; keep Sentence Transformers for this module",
-    "WeightedLayerPooling": "Pooling takes the last layer; keep Sentence Transformers for this module",
+    "WeightedLayerPooling": "a saved model that has one is read, trained and written: SentenceTransformer(folder)",
 }
 
 

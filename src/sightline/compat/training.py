@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from sightline.compat.batching import StOrdering
 from sightline.compat.evaluation import SequentialEvaluator, meet
@@ -39,6 +39,8 @@ class SentenceTransformerTrainingArguments(TrainingArguments):
 
     The samplers' names are those above.
     """
+
+    own_prompts: ClassVar[bool] = False
 
     prompts: Any = field(
         default="", metadata={"help": "Text put in front of items; see `TrainingArguments`."}

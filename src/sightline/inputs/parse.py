@@ -169,7 +169,7 @@ def _media(value: Any, stated: str | None, source: str | None) -> Part:
     """One media part; its modality is ``stated``, or follows from the value."""
     from PIL.Image import Image
 
-    value = _plain(value, source)
+    value = plain(value, source)
     modality: str | None
     if isinstance(value, Mapping):
         value, modality = _media_dict(value, stated, source)
@@ -219,7 +219,7 @@ def _media_dict(value: Mapping[str, Any], stated: str | None, source: str | None
             frames = list(array) if isinstance(array, (list, tuple)) else array
             inner = _media(frames, "video", source).value
             return {"array": inner, "video_metadata": value["video_metadata"]}, "video"
-        array = _plain(array if not isinstance(array, (list, tuple)) else np.asarray(array), source)
+        array = plain(array if not isinstance(array, (list, tuple)) else np.asarray(array), source)
         if not isinstance(array, np.ndarray):
             raise InputError(f"'array' must be an array, got {type(array).__name__}", source=source)
         _modality_of_array(array, "audio", source)
@@ -227,13 +227,13 @@ def _media_dict(value: Mapping[str, Any], stated: str | None, source: str | None
     content = value.get("bytes") or value.get("path")
     if not content:
         raise InputError(f"none of {', '.join(map(repr, value))} holds anything", source=source)
-    content = _plain(content, source)
+    content = plain(content, source)
     if "sampling_rate" in value and stated is None:
         return _media(content, "audio", source).value, "audio"
     return content, None
 
 
-def _plain(value: Any, source: str | None) -> Any:
+def plain(value: Any, source: str | None) -> Any:
     """bytes, Path or ndarray for their relatives; torch tensors without importing torch."""
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)

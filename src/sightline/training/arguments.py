@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import transformers
@@ -31,6 +31,9 @@ class TrainingArguments(transformers.TrainingArguments):
     Raises:
         ConfigError: a value is out of its range, or contradicts another.
     """
+
+    # Whether columns that `prompts` does not name get the model's own.
+    own_prompts: ClassVar[bool] = True
 
     warmup_ratio: float | None = field(
         default=None,

@@ -108,12 +108,15 @@ class RowSource:
             columns=own("columns"),
             roles=own("roles"),
             prompts=own("prompts"),
-            role_prompts={"query": self.encoder.prompt_for()}
-            if self._of_pairs
-            else {role: self.encoder.prompt_for(role) for role in ("query", "document")},
+            role_prompts=self._own_prompts() if args.own_prompts else {},
             prompted=("query",) if self._of_pairs else ("query", "document"),
             name=rows.title,
         )
+
+    def _own_prompts(self) -> dict[str, str | None]:
+        if self._of_pairs:
+            return {"query": self.encoder.prompt_for()}
+        return {role: self.encoder.prompt_for(role) for role in ("query", "document")}
 
     def builder(self, rows: Rows | Stream) -> BatchBuilder:
         """How a dataset's rows become batches."""
