@@ -258,7 +258,9 @@ def test_an_approximate_search_finds_what_it_says(
                 if match.position in known:
                     assert match.score == pytest.approx(known[match.position], abs=2e-3)
         assert np.mean(kept) == pytest.approx(facts.recall, abs=0.02)
-        assert facts.recall >= 0.85
+        # Clusters are drawn anew each time, and these questions did not choose the settings: within four standard
+        # errors of what was asked for.
+        assert facts.recall >= facts.target - 4 * np.std(kept) / len(kept) ** 0.5
 
 
 def test_without_questions_pages_are_asked_for_and_do_not_count_themselves(tmp_path: Path) -> None:
