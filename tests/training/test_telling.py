@@ -52,49 +52,35 @@ def test_the_model_that_a_person_saves_is_checked(
     assert (tmp_path / "final" / "README.md").read_text() == "# By hand\n"
 
 
-UPLOADS = """
+TRAINER = """
 import sys
+from huggingface_hub import HfApi
 from sightline.errors import CheckpointError
 from sightline.losses.contrastive import InfoNCE
 from sightline.models.encoder import Encoder
 from sightline.modules.heads import POOLED
 from sightline.training.arguments import TrainingArguments
 from sightline.training.trainer import Trainer
-model, folder, token = sys.argv[1:]
+model, folder, token, strategy = sys.argv[1:]
 rows = [{"question": f"pump {number}", "page": f"all of pump {number}"} for number in range(8)]
 args = TrainingArguments(
     output_dir=folder, max_steps=2, save_steps=1, per_device_train_batch_size=4, dataloader_num_workers=0,
     report_to=[], use_cpu=True, disable_tqdm=True, push_to_hub=True, hub_model_id="lab/run", hub_token=token,
-    hub_always_push=True, logging_strategy="no",
+    hub_always_push=True, hub_strategy=strategy, save_total_limit=1, logging_strategy="no",
 )
 encoder = Encoder.from_pretrained(model, device="cpu")
 trainer = Trainer(encoder, InfoNCE(), train_dataset=rows, args=args)
+"""
+UPLOADS = f"""{TRAINER}
 trainer.train()
 print(">", trainer.push_to_hub())
-encoder.parts[1].register_forward_hook(lambda _, __, found: found | {POOLED: found[POOLED].flip(-1)})
+encoder.parts[1].register_forward_hook(lambda _, __, found: found | {{POOLED: found[POOLED].flip(-1)}})
 try:
     trainer.push_to_hub("never")
 except CheckpointError as error:
     print(">", "its vectors for text as query differ by" in str(error))
 """
-
-
-OUTAGE = """
-import sys
-from pathlib import Path
-from huggingface_hub import HfApi
-from sightline.losses.contrastive import InfoNCE
-from sightline.models.encoder import Encoder
-from sightline.training.arguments import TrainingArguments
-from sightline.training.trainer import Trainer
-model, folder, token = sys.argv[1:]
-rows = [{"question": f"pump {number}", "page": f"all of pump {number}"} for number in range(8)]
-args = TrainingArguments(
-    output_dir=folder, max_steps=2, save_steps=1, per_device_train_batch_size=4, dataloader_num_workers=0,
-    report_to=[], use_cpu=True, disable_tqdm=True, push_to_hub=True, hub_model_id="lab/run", hub_token=token,
-    hub_always_push=True, hub_strategy="all_checkpoints", save_total_limit=1, logging_strategy="no",
-)
-trainer = Trainer(Encoder.from_pretrained(model, device="cpu"), InfoNCE(), train_dataset=rows, args=args)
+OUTAGE = f"""{TRAINER}
 create = HfApi.create_repo
 
 def out_of_service(*arguments, **options):
@@ -118,7 +104,8 @@ def hub() -> Iterator[FakeHub]:
 
 def test_what_it_uploads_is_whole(hub: FakeHub, tiny: Callable[[str], Path], tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    address, refused = run(hub.address, tmp_path / "home", UPLOADS, str(tiny("bert")), str(folder), TOKEN)
+    given = str(tiny("bert")), str(folder), TOKEN, "every_save"
+    address, refused = run(hub.address, tmp_path / "home", UPLOADS, *given)
     repo = hub.repos["lab/run"]
     assert repo.messages == [
         "initial commit", "Training in progress, step 1", "Training in progress, step 2", "End of training",
@@ -136,9 +123,8 @@ def test_what_it_uploads_is_whole(hub: FakeHub, tiny: Callable[[str], Path], tmp
 def test_training_goes_on_while_it_uploads_and_while_it_cannot(
     hub: FakeHub, tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    steps, last, later = run(
-        hub.address, tmp_path / "home", OUTAGE, str(tiny("bert")), str(tmp_path / "run"), TOKEN
-    )
+    given = str(tiny("bert")), str(tmp_path / "run"), TOKEN, "all_checkpoints"
+    steps, last, later = run(hub.address, tmp_path / "home", OUTAGE, *given)
     assert steps == "2"
     repo = hub.repos["lab/run"]
     told = "Training in progress, step 2"
